@@ -1,0 +1,152 @@
+#ifndef MLEDGE_AGGREGATION_SECAGG_INTERNAL_SERVER_GROUP_H_
+#define MLEDGE_AGGREGATION_SECAGG_INTERNAL_SERVER_GROUP_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "mledge/aggregation/secagg/graph.h"
+#include "mledge/aggregation/secagg/mask.h"
+#include "mledge/aggregation/secagg/member_set.h"
+#include "mledge/aggregation/secagg/server.h"
+#include "mledge/aggregation/secagg/shamir.h"
+
+// One session of the server: a group of the cohort from its shares to its sum.
+// SecaggServer owns it and passes it the events of its members. Not
+// thread-safe.
+
+namespace mledge::secagg {
+
+class ServerGroup {
+ public:
+  enum class State {
+    kSharing,
+    kMasking,
+    kSigning,
+    kApproving,  // the driver makes durable what must be before unmasking
+    kUnmasking,
+    kFinished,  // there is a sum; waiting for its checkpoint
+    kCheckpointed,
+    kAborted,
+  };
+
+  struct Setup {
+    const ServerOptions* options = nullptr;
+    const Offer* offer = nullptr;
+    ThreadPool* pool = nullptr;
+    uint32_t group = 0;
+    GroupParameters parameters;
+    Digest session;
+    std::optional<NeighborGraph> graph;
+    std::vector<DeviceId> devices;  // of each member
+    std::vector<Leaf> leaves;
+    // Makes what a member is sent at the start.
+    std::function<std::shared_ptr<const v1::SecaggServerMessage>(uint32_t)>
+        directory_for;
+    // They are all the same message.
+    bool one_directory_for_all = false;
+  };
+
+  explicit ServerGroup(Setup setup);
+
+  void Start(absl::Time now, ServerEffects& effects);
+  void OnConnected(const DeviceId& device, ServerEffects& effects);
+  // An error is about the sender, which is lost where it could not go on.
+  absl::Status OnMessage(absl::Time now, const DeviceId& device,
+                         const v1::SecaggDeviceMessage& message,
+                         ServerEffects& effects);
+  absl::Status OnMaskedInput(absl::Time now, const DeviceId& device,
+                             const Digest& content_sha256,
+                             std::string_view bytes, ServerEffects& effects);
+  void OnUnmaskApproved(absl::Time now, const absl::Status& status,
+                        ServerEffects& effects);
+  void OnCheckpointed(ServerEffects& effects);
+  void OnTimer(absl::Time now, ServerEffects& effects);
+  void Abort(absl::Status reason, ServerEffects& effects);
+
+  State state() const { return state_; }
+  bool ended() const {
+    return state_ == State::kCheckpointed || state_ == State::kAborted;
+  }
+  absl::Time deadline() const { return deadline_; }
+  const Digest& session() const { return setup_.session; }
+  const GroupParameters& parameters() const { return setup_.parameters; }
+  const std::vector<LostDevice>& lost() const { return lost_; }
+  const NeighborGraph& graph() const { return *setup_.graph; }
+  const std::vector<DeviceId>& devices() const { return setup_.devices; }
+
+ private:
+  struct Member {
+    std::vector<uint32_t> neighbors;  // ascending
+    bool lost = false;
+    bool shared = false;
+    std::vector<std::string> boxes;  // for its neighbours, until forwarded
+    std::optional<Digest> masked_input;
+    std::optional<std::string> signature;
+    bool unmasked = false;
+    // What its neighbours gave for it: of the one kind that it needs.
+    std::vector<std::pair<uint32_t, ShareValue>> shares;
+  };
+
+  // Of one member: the masks to take away again, by section.
+  struct Removals {
+    absl::Status status;
+    std::vector<std::vector<SignedMask>> masks;
+    std::vector<ShareIndex> wrong;
+    int64_t key_agreements = 0;
+  };
+
+  absl::Status OnShareBoxes(uint32_t member,
+                            const v1::SecaggShareBoxes& message);
+  absl::Status OnSignature(uint32_t member,
+                           const v1::SecaggSetsSignature& message);
+  absl::Status OnUnmask(uint32_t member, const v1::SecaggUnmask& message);
+  absl::Status CheckMaskedInput(std::string_view bytes) const;
+  void Fold(std::string_view bytes);
+
+  // Ends a round once everybody answered, or at its deadline.
+  void Advance(absl::Time now, bool deadline_passed, ServerEffects& effects);
+  bool Waiting() const;
+  void CloseSharing(absl::Time now, ServerEffects& effects);
+  void CloseMasking(absl::Time now, ServerEffects& effects);
+  void CloseSigning(ServerEffects& effects);
+  void CloseUnmasking(ServerEffects& effects);
+  absl::Status CheckRecoverable(bool signed_only) const;
+  absl::Status RemoveMasks();
+  // Thread-safe for different members.
+  Removals MasksOf(uint32_t member, std::optional<LagrangeWeights>& weights);
+  absl::StatusOr<MaskSeed> RebuildSeed(
+      uint32_t member, std::optional<LagrangeWeights>& weights,
+      const std::function<bool(const MaskSeed&)>& is_right,
+      std::vector<ShareIndex>& wrong) const;
+  v1::SecaggServerMessage BoxesFor(uint32_t member) const;
+  v1::SecaggServerMessage SignaturesFor(uint32_t member) const;
+  v1::SecaggServerMessage SetsMessage() const;
+  // Null when the device waits for nothing.
+  std::shared_ptr<const v1::SecaggServerMessage> Pending(uint32_t member) const;
+  void Lose(uint32_t member, Round round, std::string reason);
+  void SendTo(uint32_t member, v1::SecaggServerMessage message,
+              ServerEffects& effects) const;
+  absl::Status CheckSession(std::string_view session) const;
+  Round CurrentRound() const;
+
+  Setup setup_;
+  std::vector<Member> members_;
+  absl::flat_hash_map<DeviceId, uint32_t> member_of_;
+  State state_ = State::kSharing;
+  absl::Time deadline_ = absl::InfiniteFuture();
+  std::vector<ModularVector> sum_;  // masked until the end
+  MemberSet alive_;
+  MemberSet dead_;
+  std::vector<LostDevice> lost_;
+  ServerCounters counters_;
+};
+
+}  // namespace mledge::secagg
+
+#endif  // MLEDGE_AGGREGATION_SECAGG_INTERNAL_SERVER_GROUP_H_

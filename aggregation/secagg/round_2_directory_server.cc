@@ -1,0 +1,184 @@
+#include <utility>
+
+#include "mledge/aggregation/secagg/internal/server_group.h"
+#include "mledge/aggregation/secagg/merkle.h"
+#include "mledge/aggregation/secagg/transcript.h"
+#include "mledge/core/status_macros.h"
+#include "mledge/core/strings.h"
+
+// Round 2 on the server: the directory, and what each member is shown of it.
+
+namespace mledge::secagg {
+namespace {
+
+using DirectoryMessage = std::shared_ptr<const v1::SecaggServerMessage>;
+
+std::string Join(const MerklePath& path) {
+  std::string bytes;
+  for (const Digest& digest : path) bytes += digest.ToBytes();
+  return bytes;
+}
+
+// What all members' messages are made of.
+struct Book {
+  Directory directory;
+  v1::WitnessStatement witness;
+  std::vector<std::string> leaves;  // of the cohort
+  std::vector<std::string> paths;
+};
+
+DirectoryMessage ShowAllLeaves(const Book& book) {
+  auto message = std::make_shared<v1::SecaggServerMessage>();
+  v1::SecaggDirectoryMessage& shown = *message->mutable_directory();
+  shown.set_directory(book.directory.bytes);
+  *shown.mutable_witness() = book.witness;
+  for (uint32_t i = 0; i < book.leaves.size(); ++i) {
+    v1::SecaggDirectoryMessage::Leaf& entry = *shown.add_leaves();
+    entry.set_cohort_index(i);
+    entry.set_leaf(book.leaves[i]);
+  }
+  return message;
+}
+
+DirectoryMessage ShowNeighbors(const Book& book, uint32_t own,
+                               const std::vector<uint32_t>& neighbors) {
+  auto message = std::make_shared<v1::SecaggServerMessage>();
+  v1::SecaggDirectoryMessage& shown = *message->mutable_directory();
+  shown.set_directory(book.directory.bytes);
+  *shown.mutable_witness() = book.witness;
+  shown.set_cohort_index(own);
+  shown.set_merkle_path(book.paths[own]);
+  for (const uint32_t neighbor : neighbors) {
+    v1::SecaggDirectoryMessage::Leaf& entry = *shown.add_leaves();
+    entry.set_cohort_index(neighbor);
+    entry.set_leaf(book.leaves[neighbor]);
+    entry.set_merkle_path(book.paths[neighbor]);
+  }
+  return message;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::SecaggDirectory> SecaggServer::MakeDirectory() const {
+  const auto devices = static_cast<uint32_t>(advertised_.size());
+  const uint32_t groups =
+      options_.largest_group == 0
+          ? 1
+          : static_cast<uint32_t>((devices + options_.largest_group - 1) /
+                                  options_.largest_group);
+  v1::SecaggDirectory directory;
+  directory.set_offer_sha256(offer_.hash.ToBytes());
+  directory.set_devices(devices);
+  directory.set_groups(groups);
+  std::vector<uint32_t> sizes = {devices / groups};
+  if (devices % groups != 0) sizes.insert(sizes.begin(), sizes[0] + 1);
+  for (const uint32_t size : sizes) {
+    MLEDGE_ASSIGN_OR_RETURN(const GroupParameters parameters,
+                            ParametersFor(size));
+    v1::SecaggGroupParameters& entry = *directory.add_parameters();
+    entry.set_devices(parameters.devices);
+    entry.set_neighbors(parameters.neighbors);
+    entry.set_threshold(parameters.threshold);
+    entry.set_least_alive(parameters.least_alive);
+  }
+  std::vector<Digest> hashes;
+  std::map<uint64_t, uint32_t> versions;
+  for (const auto& [id, leaf] : advertised_) {
+    hashes.push_back(MerkleLeafHash(leaf.bytes));
+    ++versions[leaf.base_version];
+  }
+  MLEDGE_ASSIGN_OR_RETURN(const MerkleTree tree,
+                          MerkleTree::Create(std::move(hashes)));
+  directory.set_merkle_root(tree.root().ToBytes());
+  for (const auto& [version, count] : versions) {
+    v1::SecaggVersionCount& entry = *directory.add_versions();
+    entry.set_version(version);
+    entry.set_devices(count);
+  }
+  return directory;
+}
+
+ServerEffects SecaggServer::OnWitnessed(
+    absl::Time now, absl::StatusOr<WitnessStatement> statement) {
+  ServerEffects effects;
+  if (state_ != State::kWitnessing) return effects;
+  absl::Status status = statement.status();
+  if (status.ok() && (statement->task != offer_.task ||
+                      statement->session_number != offer_.session_number ||
+                      statement->directory != directory_->hash)) {
+    status = absl::InternalError("the registrar answered something else");
+  }
+  if (status.ok()) {
+    auto book = std::make_shared<Book>();
+    book->directory = *directory_;
+    book->witness = statement->ToProto();
+    std::vector<Digest> hashes;
+    for (auto& [id, leaf] : advertised_) {
+      book->leaves.push_back(leaf.bytes);
+      hashes.push_back(MerkleLeafHash(leaf.bytes));
+    }
+    if (!directory_->ShowsAllLeaves()) {
+      const absl::StatusOr<MerkleTree> tree =
+          MerkleTree::Create(std::move(hashes));
+      for (uint32_t i = 0; tree.ok() && i < book->leaves.size(); ++i) {
+        book->paths.push_back(Join(*tree->PathOf(i)));
+      }
+    }
+    status = StartGroups(now, std::move(book), statement->signature, effects);
+  }
+  if (!status.ok()) AbortCohort(Annotate(status, "directory"), effects);
+  Wake(effects);
+  return effects;
+}
+
+absl::Status SecaggServer::StartGroups(absl::Time now,
+                                       std::shared_ptr<const void> opaque,
+                                       const std::string& witness,
+                                       ServerEffects& effects) {
+  const auto book = std::static_pointer_cast<const Book>(opaque);
+  std::vector<std::pair<DeviceId, Leaf>> cohort;
+  for (auto& [id, leaf] : advertised_) {
+    cohort.emplace_back(DeviceId(id), std::move(leaf));
+  }
+  const std::vector<std::vector<uint32_t>> groups =
+      DivideIntoGroups(directory_->devices, directory_->groups, witness);
+  DirectoryMessage all;
+  if (directory_->ShowsAllLeaves()) all = ShowAllLeaves(*book);
+  for (uint32_t i = 0; i < groups.size(); ++i) {
+    ServerGroup::Setup setup;
+    setup.options = &options_;
+    setup.offer = &offer_;
+    setup.pool = dependencies_.pool;
+    setup.group = i;
+    setup.parameters = directory_->ParametersOf(i);
+    setup.session = SessionId(offer_.bytes, directory_->bytes, i);
+    MLEDGE_ASSIGN_OR_RETURN(NeighborGraph graph,
+                            GraphOfGroup(setup.parameters, i, witness));
+    for (const uint32_t index : groups[i]) {
+      setup.devices.push_back(cohort[index].first);
+      setup.leaves.push_back(std::move(cohort[index].second));
+      group_of_[cohort[index].first] = i;
+    }
+    if (all != nullptr) {
+      setup.one_directory_for_all = true;
+      setup.directory_for = [all](uint32_t) { return all; };
+    } else {
+      setup.directory_for = [book, members = groups[i],
+                             graph](uint32_t member) {
+        std::vector<uint32_t> neighbors;
+        for (const uint32_t neighbor : graph.Neighbors(member)) {
+          neighbors.push_back(members[neighbor]);
+        }
+        return ShowNeighbors(*book, members[member], neighbors);
+      };
+    }
+    setup.graph = std::move(graph);
+    groups_.push_back(std::make_unique<ServerGroup>(std::move(setup)));
+  }
+  state_ = State::kRunning;
+  deadline_ = absl::InfiniteFuture();
+  for (const auto& group : groups_) group->Start(now, effects);
+  return absl::OkStatus();
+}
+
+}  // namespace mledge::secagg

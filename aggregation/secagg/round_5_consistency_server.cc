@@ -1,0 +1,101 @@
+#include <algorithm>
+
+#include "mledge/aggregation/secagg/internal/server_group.h"
+#include "mledge/core/status_macros.h"
+#include "mledge/core/strings.h"
+
+// Round 5 on the server: everybody signs the same sets, and sees that its
+// neighbours did.
+
+namespace mledge::secagg {
+
+v1::SecaggServerMessage ServerGroup::SetsMessage() const {
+  v1::SecaggServerMessage message;
+  v1::SecaggSetsMessage& sets = *message.mutable_sets();
+  sets.set_session(setup_.session.ToBytes());
+  sets.set_alive(alive_.bytes());
+  sets.set_dead(dead_.bytes());
+  return message;
+}
+
+absl::Status ServerGroup::OnSignature(uint32_t member,
+                                      const v1::SecaggSetsSignature& message) {
+  MLEDGE_RETURN_IF_ERROR(CheckSession(message.session()));
+  constexpr size_t kLongestSignature = 256;
+  if (message.signature().size() > kLongestSignature) {
+    return absl::InvalidArgumentError("a signature is too long");
+  }
+  if (!alive_.Contains(member)) {
+    return absl::InvalidArgumentError("only those alive sign");
+  }
+  if (members_[member].signature.has_value()) {
+    return absl::AlreadyExistsError("this device has signed already");
+  }
+  // Whoever releases shares verifies it; a wrong one only does not count there.
+  members_[member].signature = message.signature();
+  return absl::OkStatus();
+}
+
+// Whether every seed that has to be rebuilt still can be.
+absl::Status ServerGroup::CheckRecoverable(bool signed_only) const {
+  for (uint32_t i = 0; i < members_.size(); ++i) {
+    if (!alive_.Contains(i) && !dead_.Contains(i)) continue;
+    const auto left =
+        std::count_if(members_[i].neighbors.begin(),
+                      members_[i].neighbors.end(), [&](uint32_t neighbor) {
+                        const Member& holder = members_[neighbor];
+                        return alive_.Contains(neighbor) && !holder.lost &&
+                               (!signed_only || holder.signature.has_value());
+                      });
+    if (left < setup_.parameters.threshold) {
+      return absl::FailedPreconditionError(
+          StrCat("of device ", setup_.devices[i].value(), " only ", left,
+                 " neighbors are left, where ", setup_.parameters.threshold,
+                 " are needed"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void ServerGroup::CloseSigning(ServerEffects& effects) {
+  for (const uint32_t i : alive_.ToVector()) {
+    if (!members_[i].signature.has_value()) {
+      Lose(i, Round::kConsistency, "did not sign the sets in time");
+    }
+  }
+  if (const absl::Status status = CheckRecoverable(true); !status.ok()) {
+    return Abort(status, effects);
+  }
+  state_ = State::kApproving;
+  deadline_ = absl::InfiniteFuture();
+  effects.push_back(ApproveUnmask{setup_.group, alive_.Count()});
+}
+
+v1::SecaggServerMessage ServerGroup::SignaturesFor(uint32_t member) const {
+  v1::SecaggServerMessage message;
+  v1::SecaggSignaturesMessage& signatures = *message.mutable_signatures();
+  signatures.set_session(setup_.session.ToBytes());
+  for (const uint32_t neighbor : members_[member].neighbors) {
+    if (!members_[neighbor].signature.has_value()) continue;
+    auto& entry = *signatures.add_signatures();
+    entry.set_member(neighbor);
+    entry.set_signature(*members_[neighbor].signature);
+  }
+  return message;
+}
+
+void ServerGroup::OnUnmaskApproved(absl::Time now, const absl::Status& status,
+                                   ServerEffects& effects) {
+  if (state_ != State::kApproving) return;
+  if (!status.ok()) {
+    return Abort(Annotate(status, "before unmasking"), effects);
+  }
+  state_ = State::kUnmasking;
+  deadline_ = now + setup_.options->unmask_time;
+  for (const uint32_t i : alive_.ToVector()) {
+    if (!members_[i].signature.has_value() || members_[i].lost) continue;
+    SendTo(i, SignaturesFor(i), effects);
+  }
+}
+
+}  // namespace mledge::secagg

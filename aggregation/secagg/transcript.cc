@@ -1,0 +1,83 @@
+#include "mledge/aggregation/secagg/transcript.h"
+
+#include <memory>
+
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "mledge/core/strings.h"
+
+namespace mledge::secagg {
+namespace {
+
+void AppendField(std::string& out, std::string_view field) {
+  for (int shift = 56; shift >= 0; shift -= 8) {
+    out.push_back(static_cast<char>(uint64_t{field.size()} >> shift));
+  }
+  out.append(field);
+}
+
+std::string SerializeDeterministically(
+    const google::protobuf::Message& message) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
+}  // namespace
+
+std::string SignedBytes(std::string_view context,
+                        std::initializer_list<std::string_view> fields) {
+  std::string out("mledge/v1/secagg");
+  out.push_back('\0');
+  AppendField(out, context);
+  for (const std::string_view field : fields) AppendField(out, field);
+  return out;
+}
+
+Digest SessionId(std::string_view offer, std::string_view directory,
+                 uint32_t group) {
+  return Sha256()
+      .UpdateField("mledge/v1/secagg/session")
+      .UpdateField(offer)
+      .UpdateField(directory)
+      .UpdateU64(group)
+      .Finish();
+}
+
+absl::Status ParseExactly(std::string_view what, std::string_view bytes,
+                          size_t limit_in_bytes,
+                          google::protobuf::Message& message) {
+  if (bytes.size() > limit_in_bytes) {
+    return absl::InvalidArgumentError(StrCat(what, " of ", bytes.size(),
+                                             " bytes, where at most ",
+                                             limit_in_bytes, " are allowed"));
+  }
+  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return absl::InvalidArgumentError(StrCat(what, " is malformed"));
+  }
+  message.DiscardUnknownFields();
+  if (SerializeDeterministically(message) != bytes) {
+    return absl::InvalidArgumentError(
+        StrCat(what, " has unknown fields or is not in its one spelling"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RefuseUnknownFields(std::string_view what,
+                                 const google::protobuf::Message& message) {
+  const size_t size = message.ByteSizeLong();
+  const std::unique_ptr<google::protobuf::Message> known(message.New());
+  known->MergeFrom(message);
+  known->DiscardUnknownFields();
+  if (known->ByteSizeLong() != size) {
+    return absl::InvalidArgumentError(
+        StrCat(what, " has fields that this version does not know"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace mledge::secagg

@@ -1,0 +1,202 @@
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "CLI/App.hpp"
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "mledge/cli/verbs.h"
+#include "mledge/client/example_sources.h"
+#include "mledge/client/torch/torch_trainer.h"
+#include "mledge/core/file.h"
+#include "mledge/core/status_macros.h"
+#include "mledge/core/strings.h"
+#include "mledge/model/package_file.h"
+#include "mledge/model/torch/built_in_models.h"
+#include "mledge/model/torch/torch_runtime.h"
+#include "mledge/simulation/console.h"
+#include "mledge/simulation/run_directory.h"
+#include "mledge/simulation/simulator.h"
+#include "mledge/task/task_file.h"
+
+namespace mledge {
+namespace {
+
+struct SimulateOptions {
+  std::string task_file;
+  std::vector<std::string> overrides;
+  int workers = 0;
+  bool wire = false;
+  std::string out;
+};
+
+std::atomic<bool> interrupted{false};
+
+// The first Ctrl-C ends the simulation with what is there, a second one the
+// process.
+void StopOnInterrupt() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted.store(true); };
+  action.sa_flags = SA_RESETHAND;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+absl::StatusOr<ModelPackage> OpenModel(const v1::Task& task) {
+  const v1::ModelReference& model = task.model();
+  if (model.package().empty()) {
+    const v1::BuiltInModel& built_in = model.built_in();
+    return CreateBuiltInModel(
+        {.architecture = built_in.architecture(),
+         .inputs = built_in.inputs(),
+         .outputs = built_in.outputs(),
+         .hidden = {built_in.hidden().begin(), built_in.hidden().end()},
+         .regression = built_in.regression()},
+        task.seed());
+  }
+  MLEDGE_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(model.package()));
+  absl::StatusOr<UnverifiedPackageFile> file =
+      ParsePackageFileUnverified(bytes);
+  if (!file.ok()) return Annotate(file.status(), model.package());
+  if (!model.package_sha256().empty() &&
+      model.package_sha256() != file->sha256.ToHex()) {
+    return absl::FailedPreconditionError(
+        StrCat(model.package(), " has the SHA-256 ", file->sha256.ToHex(),
+               ", but model.package_sha256 of the task is ",
+               model.package_sha256(), "; name the right package"));
+  }
+  return std::move(file->package);
+}
+
+int TerminalWidth() {
+  winsize size{};
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 40) {
+    return 80;
+  }
+  return size.ws_col;
+}
+
+absl::Status Simulate(const SimulateOptions& options) {
+  RunDescription description;
+  description.task_file = options.task_file;
+  description.overrides = options.overrides;
+  MLEDGE_ASSIGN_OR_RETURN(description.task_text, ReadFile(options.task_file));
+  MLEDGE_ASSIGN_OR_RETURN(description.task,
+                          LoadTaskFile(options.task_file, options.overrides));
+  const v1::Task& task = description.task;
+
+  std::unique_ptr<RunDirectory> directory;
+  if (!options.out.empty()) {
+    MLEDGE_ASSIGN_OR_RETURN(directory, RunDirectory::Create(options.out));
+  }
+
+  PrepareTrainingThread();
+  Simulator::Options simulation;
+  simulation.task = task;
+  MLEDGE_ASSIGN_OR_RETURN(simulation.package, OpenModel(task));
+  const ModelPackage package = simulation.package;
+  const OpenExamplesOptions expected{.classes =
+                                         package.loss == Loss::kCrossEntropy
+                                             ? package.output.element_count()
+                                             : 0};
+  MLEDGE_ASSIGN_OR_RETURN(
+      simulation.training_data,
+      OpenExamples(task.simulation().training_data(), "", expected));
+  if (task.simulation().has_test_data()) {
+    MLEDGE_ASSIGN_OR_RETURN(
+        simulation.test_data,
+        OpenExamples(task.simulation().test_data(), "", expected));
+  }
+  simulation.workers = options.workers;
+  simulation.wire = options.wire;
+  simulation.on_worker_start = PrepareTrainingThread;
+  StopOnInterrupt();
+  simulation.stop = [] { return interrupted.load(); };
+
+  const std::string metric(MetricName(package.metric));
+  SimulationConsole console({.terminal = isatty(STDERR_FILENO) != 0,
+                             .metric_name = metric,
+                             .rounds = task.stop().rounds(),
+                             .width = TerminalWidth()},
+                            &std::cerr);
+  absl::Status written = absl::OkStatus();
+  simulation.on_round = [&](const RoundMetrics& round) {
+    console.ShowRound(round, absl::Now());
+    if (directory != nullptr && written.ok()) {
+      written = directory->Add(round, metric);
+    }
+  };
+  simulation.on_progress = [&](const SimulationProgress& progress) {
+    console.ShowProgress(progress, absl::Now());
+  };
+  simulation.on_warning = [&](const std::string& text) {
+    console.ShowWarning(text);
+  };
+
+  const std::unique_ptr<TrainerFactory> factory = CreateTorchTrainerFactory();
+  MLEDGE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Simulator> simulator,
+      Simulator::Create(std::move(simulation), factory.get()));
+  std::cerr << task.name() << ": model " << package.name << " with "
+            << package.layout->size() << " parameters, "
+            << simulator->partition().devices() << " devices, "
+            << task.cohort().size() << " a round, " << simulator->workers()
+            << " workers" << std::endl;
+  MLEDGE_ASSIGN_OR_RETURN(const SimulationResult result, simulator->Run());
+  console.ShowResult(result);
+  MLEDGE_RETURN_IF_ERROR(written);
+  if (directory == nullptr) return absl::OkStatus();
+  description.training_library = factory->Description();
+  description.cpu_kind = CpuKind();
+  description.workers = simulator->workers();
+  description.wire = options.wire;
+  MLEDGE_RETURN_IF_ERROR(directory->Finish(description, package, result));
+  std::cerr << "Metrics, manifest and model are in " << directory->path()
+            << std::endl;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void RegisterSimulate(CLI::App& app, ChosenVerb& chosen) {
+  auto options = std::make_shared<SimulateOptions>();
+  auto sets = std::make_shared<std::vector<std::string>>();
+  auto seed = std::make_shared<std::string>();
+  auto rounds = std::make_shared<std::string>();
+  CLI::App* verb = app.add_subcommand(
+      "simulate", "Runs a task on a simulated fleet, on this machine");
+  verb->add_option("TASK", options->task_file, "The task file")->required();
+  verb->add_option("--seed", *seed, "Instead of the task's seed");
+  verb->add_option("--rounds", *rounds, "Instead of the task's stop.rounds");
+  verb->add_option("--set", *sets,
+                   "FIELD=VALUE instead of what the task says, for example "
+                   "local_training.sgd.learning_rate=0.1")
+      ->expected(1)
+      ->take_all();
+  verb->add_option("--workers", options->workers,
+                   "Threads that train (default: one a core); the result is "
+                   "the same")
+      ->check(CLI::Range(1, 4096));
+  verb->add_flag("--wire", options->wire,
+                 "Sends every message through its real serialization; the "
+                 "result is the same");
+  verb->add_option("--out", options->out,
+                   "Folder for metrics, manifest and model");
+  chosen.On(verb, [options, sets, seed, rounds] {
+    options->overrides = *sets;
+    if (!seed->empty()) options->overrides.push_back(StrCat("seed=", *seed));
+    if (!rounds->empty()) {
+      options->overrides.push_back(StrCat("stop.rounds=", *rounds));
+    }
+    return Simulate(*options);
+  });
+}
+
+}  // namespace mledge

@@ -1,0 +1,236 @@
+#include "mledge/client/assignment_check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+
+#include "mledge/core/ids.h"
+#include "mledge/core/sha256.h"
+#include "mledge/core/status_macros.h"
+#include "mledge/core/strings.h"
+
+namespace mledge {
+namespace {
+
+absl::Status CheckBlob(std::string_view name, const v1::Blob& blob,
+                       uint64_t maximum) {
+  if (blob.sha256().size() != 32) {
+    return absl::InvalidArgumentError(StrCat(
+        name, ".sha256 has ", blob.sha256().size(), " bytes instead of 32"));
+  }
+  if (blob.size_in_bytes() == 0) {
+    return absl::InvalidArgumentError(StrCat(name, " is empty"));
+  }
+  if (blob.size_in_bytes() > maximum) {
+    return absl::OutOfRangeError(StrCat(name, " has ", blob.size_in_bytes(),
+                                        " bytes; this device takes at most ",
+                                        maximum));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckWithin(std::string_view name, double value, double low,
+                         double high) {
+  // Resolving a schedule may round differently by a few units in the last
+  // place.
+  constexpr double kSlack = 1e-9;
+  if (value >= low - kSlack * std::abs(low) &&
+      value <= high + kSlack * std::abs(high)) {
+    return absl::OkStatus();
+  }
+  if (low == high) {
+    return absl::OutOfRangeError(StrCat(
+        name, " is ", value, "; the task that the operator signed says ", low));
+  }
+  return absl::OutOfRangeError(StrCat(name, " is ", value,
+                                      "; the task that the operator signed "
+                                      "allows ",
+                                      low, " to ", high));
+}
+
+// Between which values the schedule may have brought the learning rate by a
+// round.
+absl::Status CheckLearningRate(const v1::Assignment& assignment,
+                               const v1::LocalTraining& training) {
+  const double rate = training.has_adam() ? training.adam().learning_rate()
+                                          : training.sgd().learning_rate();
+  const v1::LearningRateSchedule& schedule = training.learning_rate_schedule();
+  double end = rate;
+  switch (schedule.kind()) {
+    case v1::LearningRateSchedule::STEP: {
+      const int64_t steps = (assignment.round() - 1) / schedule.every();
+      end = rate * std::pow(schedule.factor(), static_cast<double>(steps));
+      break;
+    }
+    case v1::LearningRateSchedule::COSINE:
+      end = rate * schedule.factor();
+      break;
+    default:
+      break;
+  }
+  return CheckWithin("learning_rate", assignment.learning_rate(),
+                     std::min(rate, end), std::max(rate, end));
+}
+
+absl::Status CheckRole(const v1::Assignment& assignment,
+                       AssignmentPolicy::Role role) {
+  switch (assignment.kind()) {
+    case v1::Assignment::TRAIN:
+      if (role == AssignmentPolicy::Role::kEvaluator) {
+        return absl::FailedPreconditionError(
+            "an evaluator never trains; only devices do");
+      }
+      return absl::OkStatus();
+    case v1::Assignment::EVALUATE:
+      return absl::OkStatus();
+    default:
+      return absl::InvalidArgumentError(
+          StrCat("kind ", static_cast<int>(assignment.kind()),
+                 " is unknown here; this build trains and evaluates"));
+  }
+}
+
+}  // namespace
+
+absl::Status CheckAssignment(const v1::Assignment& assignment,
+                             const AssignmentPolicy& policy, absl::Time now) {
+  MLEDGE_RETURN_IF_ERROR(
+      ValidateId("assignment_id", assignment.assignment_id()));
+  MLEDGE_RETURN_IF_ERROR(ValidateId("task_id", assignment.task_id()));
+  if (assignment.protocol_version() != kProtocolVersion) {
+    return absl::FailedPreconditionError(
+        StrCat("protocol_version is ", assignment.protocol_version(),
+               ", this device speaks ", kProtocolVersion));
+  }
+  MLEDGE_RETURN_IF_ERROR(CheckRole(assignment, policy.role));
+  if (assignment.round() < 0 || assignment.ordinal() < 0) {
+    return absl::InvalidArgumentError(
+        StrCat("round ", assignment.round(), " and ordinal ",
+               assignment.ordinal(), " must not be negative"));
+  }
+  MLEDGE_RETURN_IF_ERROR(CheckBlob("signed_task", assignment.signed_task(),
+                                   policy.maximum_task_bytes));
+  MLEDGE_RETURN_IF_ERROR(
+      CheckBlob("package", assignment.package(), policy.maximum_package_bytes));
+  MLEDGE_RETURN_IF_ERROR(CheckBlob("parameters", assignment.parameters(),
+                                   policy.maximum_parameters_bytes));
+  if (assignment.round_seed().size() != 32) {
+    return absl::InvalidArgumentError(StrCat("round_seed has ",
+                                             assignment.round_seed().size(),
+                                             " bytes instead of 32"));
+  }
+  const absl::Time expires_at =
+      absl::FromUnixMillis(assignment.expires_at_unix_milliseconds());
+  if (now >= expires_at) {
+    return absl::DeadlineExceededError(
+        StrCat("expired at ", absl::FormatTime(expires_at, absl::UTCTimeZone()),
+               "; this device's clock says ",
+               absl::FormatTime(now, absl::UTCTimeZone())));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckAgainstTask(const v1::Assignment& assignment,
+                              const v1::Task& task,
+                              const AssignmentPolicy& policy) {
+  if (task.name() != assignment.task_id()) {
+    return absl::FailedPreconditionError(
+        StrCat("task_id is '", assignment.task_id(),
+               "', the signed task's name is '", task.name(), "'"));
+  }
+  if (task.population() != policy.population) {
+    return absl::FailedPreconditionError(
+        StrCat("the task is for population '", task.population(),
+               "', this device is in '", policy.population, "'"));
+  }
+  if (task.secure_aggregation().mode() != v1::SecureAggregation::OFF) {
+    return absl::FailedPreconditionError(
+        "the task wants secure aggregation, which this build does not offer");
+  }
+  const absl::StatusOr<Digest> package =
+      Digest::FromBytes(assignment.package().sha256());
+  if (!package.ok()) return package.status();
+  if (task.model().package_sha256() != package->ToHex()) {
+    return absl::FailedPreconditionError(StrCat("package is ", package->ToHex(),
+                                                ", the operator signed ",
+                                                task.model().package_sha256()));
+  }
+  const bool training = assignment.kind() == v1::Assignment::TRAIN;
+  if (training && assignment.round() < 1) {
+    return absl::OutOfRangeError(
+        StrCat("round is ", assignment.round(), "; rounds count from 1"));
+  }
+  if (!training) return absl::OkStatus();
+  MLEDGE_RETURN_IF_ERROR(CheckLearningRate(assignment, task.local_training()));
+  // A coordinator may ask for less than the operator allowed to leave the
+  // device, never for more.
+  const double clip_norm = task.local_training().clip_norm();
+  if (clip_norm > 0 && !(assignment.clip_norm() > 0)) {
+    return absl::OutOfRangeError(
+        StrCat("clip_norm is ", assignment.clip_norm(),
+               " (no clipping); the task that the operator signed clips to ",
+               clip_norm));
+  }
+  return CheckWithin("clip_norm", assignment.clip_norm(), 0, clip_norm);
+}
+
+absl::Status CheckAgainstPackage(const v1::Assignment& assignment,
+                                 const ModelPackage& package) {
+  const uint64_t wanted =
+      static_cast<uint64_t>(package.layout->size()) * sizeof(float);
+  if (assignment.parameters().size_in_bytes() != wanted) {
+    return absl::FailedPreconditionError(StrCat(
+        "parameters have ", assignment.parameters().size_in_bytes(),
+        " bytes; the layout of package '", package.name, "' takes ", wanted));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckVersionStatement(const v1::Assignment& assignment,
+                                   const v1::VersionStatement& statement,
+                                   const v1::Task& task,
+                                   const ModelPackage& package) {
+  if (statement.task_id() != assignment.task_id()) {
+    return absl::FailedPreconditionError(
+        StrCat("the version statement is about task '", statement.task_id(),
+               "', not '", assignment.task_id(), "'"));
+  }
+  if (statement.package_sha256() != assignment.package().sha256()) {
+    return absl::FailedPreconditionError(
+        "the version statement is about another package");
+  }
+  if (statement.parameters_sha256() != assignment.parameters().sha256()) {
+    return absl::FailedPreconditionError(
+        "the version statement is about other parameters");
+  }
+  if (statement.layout_fingerprint() !=
+      package.layout->fingerprint().ToBytes()) {
+    return absl::FailedPreconditionError(
+        StrCat("the version statement is about another layout than that of "
+               "package '",
+               package.name, "'"));
+  }
+  if (statement.version() < 0) {
+    return absl::InvalidArgumentError(
+        StrCat("the version statement's version is ", statement.version()));
+  }
+  // Every round that succeeds makes one version; what the operator signed ends
+  // with the last one.
+  const int64_t last = task.stop().rounds() -
+                       (assignment.kind() == v1::Assignment::TRAIN ? 1 : 0);
+  if (statement.version() > last) {
+    return absl::OutOfRangeError(
+        StrCat("the model's version is ", statement.version(),
+               "; the task ends with ", task.stop().rounds(), " rounds"));
+  }
+  if (statement.version() == 0 &&
+      statement.parameters_sha256() !=
+          package.initial_parameters.ContentHash().ToBytes()) {
+    return absl::FailedPreconditionError(
+        "version 0 is not the package's initial parameters, which the "
+        "model-signer signed");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace mledge

@@ -1,0 +1,166 @@
+// mledge-device CONFIG.yaml [--set FIELD=VALUE]: a device (or an evaluator, by
+// its certificate) that takes part in rounds until it is told to stop.
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <array>
+#include <cstring>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "CLI/App.hpp"
+#include "CLI/Config.hpp"
+#include "CLI/Formatter.hpp"
+#include "absl/time/clock.h"
+#include "mledge/client/device_agent.h"
+#include "mledge/client/example_sources.h"
+#include "mledge/client/grpc/grpc_connection.h"
+#include "mledge/client/storage/sqlite_device_storage.h"
+#include "mledge/client/torch/torch_trainer.h"
+#include "mledge/core/logging.h"
+#include "mledge/core/status_macros.h"
+#include "mledge/core/strings.h"
+#include "mledge/core/version.h"
+#include "mledge/identity/tls_identity.h"
+#include "mledge/task/config_file.h"
+
+namespace mledge {
+namespace {
+
+absl::Duration ToDuration(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) +
+         absl::Nanoseconds(duration.nanos());
+}
+
+// SIGINT and SIGTERM, taken by a thread of its own, stop the agent. Created
+// before all other threads, so that they inherit the blocked signals.
+class StopSignals {
+ public:
+  StopSignals() {
+    sigemptyset(&signals_);
+    sigaddset(&signals_, SIGINT);
+    sigaddset(&signals_, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+  }
+  void StopOnSignal(DeviceAgent* agent) {
+    thread_ = std::thread([this, agent] {
+      int signal = 0;
+      sigwait(&signals_, &signal);
+      agent->Stop();
+    });
+  }
+  // After Run has returned.
+  void Join() {
+    if (!thread_.joinable()) return;
+    // Run may have ended for another reason than a signal.
+    pthread_kill(thread_.native_handle(), SIGTERM);
+    thread_.join();
+  }
+
+ private:
+  sigset_t signals_;
+  std::thread thread_;
+};
+
+absl::Status RunDevice(const std::string& config_path,
+                       const std::vector<std::string>& overrides) {
+  StopSignals signals;
+  MLEDGE_ASSIGN_OR_RETURN(const v1::DeviceConfig config,
+                          LoadDeviceConfig(config_path, overrides));
+  constexpr std::array<Role, 2> kRoles = {Role::kDevice, Role::kEvaluator};
+  MLEDGE_ASSIGN_OR_RETURN(
+      const TlsIdentity identity,
+      LoadTlsIdentity(config.identity(), kRoles, absl::Now()));
+  StartLogging(config.log(), identity.identity.id);
+
+  absl::StatusOr<std::shared_ptr<const ExampleStore>> examples =
+      OpenExamples(config.data(), "");
+  if (!examples.ok()) return Annotate(examples.status(), "data");
+  SqliteDeviceStorageOptions state;
+  state.directory = config.state_directory();
+  state.device = DeviceId(identity.identity.id);
+  state.maximum_cache_bytes = config.maximum_state_bytes();
+  MLEDGE_ASSIGN_OR_RETURN(const std::unique_ptr<DeviceStorage> storage,
+                          OpenSqliteDeviceStorage(state));
+  MLEDGE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Connection> connection,
+      CreateGrpcConnection({.target = config.coordinator(),
+                            .server_name = config.coordinator_name()},
+                           identity));
+  const std::unique_ptr<TrainerFactory> trainers = CreateTorchTrainerFactory();
+
+  DeviceAgent::Options options;
+  options.session.device = DeviceId(identity.identity.id);
+  options.session.policy.population = config.population();
+  if (identity.identity.role == Role::kEvaluator) {
+    options.session.policy.role = AssignmentPolicy::Role::kEvaluator;
+  }
+  options.session.software = StrCat("mledge-device ", GetBuildInfo().version,
+                                    ", ", trainers->Description());
+  options.session.maximum_check_in_interval =
+      ToDuration(config.maximum_check_in_interval());
+  options.trusted.root_pem = identity.root_pem;
+  options.trusted.operators.assign(config.trusted_operators().begin(),
+                                   config.trusted_operators().end());
+  options.trusted.model_signers.assign(config.trusted_model_signers().begin(),
+                                       config.trusted_model_signers().end());
+  MLEDGE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<DeviceAgent> agent,
+      DeviceAgent::Create(std::move(options), {.connection = connection.get(),
+                                               .storage = storage.get(),
+                                               .trainers = trainers.get(),
+                                               .examples = examples->get()}));
+  LOG(INFO) << ToString(identity.identity.role) << " " << identity.identity.id
+            << " with " << (*examples)->size() << " examples and "
+            << trainers->Description() << "; coordinator "
+            << config.coordinator() << "; certificate valid until "
+            << absl::FormatTime(identity.not_after, absl::UTCTimeZone());
+  if (config.threads() > 1) {
+    LOG(WARNING) << "threads: " << config.threads()
+                 << " is not used: training runs on one thread, so that equal "
+                    "input gives equal bits";
+  }
+  signals.StopOnSignal(agent.get());
+  const absl::Status status = agent->Run();
+  signals.Join();
+  const DeviceSession::Counters counters = agent->counters();
+  LOG(INFO) << "Stopped: " << counters.accepted << " assignments, "
+            << counters.acknowledged << " updates acknowledged, "
+            << counters.failed + counters.refused << " failed or refused";
+  return status;
+}
+
+}  // namespace
+}  // namespace mledge
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "Runs a device of ML Edge, or an evaluator, by its certificate, "
+      "until SIGINT or SIGTERM.",
+      "mledge-device");
+  std::string config_path;
+  std::vector<std::string> overrides;
+  app.add_option("config", config_path,
+                 "Configuration file (DeviceConfig in "
+                 "proto/mledge/v1/config.proto)")
+      ->required();
+  app.add_option("--set", overrides, "FIELD=VALUE, overrides the file")
+      ->type_name("FIELD=VALUE");
+  app.set_version_flag("--version",
+                       std::string(mledge::GetBuildInfo().version));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  const absl::Status status = mledge::RunDevice(config_path, overrides);
+  if (!status.ok()) {
+    std::cerr << "mledge-device: " << status.message() << "\n";
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,115 @@
+#ifndef MLEDGE_CLIENT_PACKAGE_CACHE_H_
+#define MLEDGE_CLIENT_PACKAGE_CACHE_H_
+
+#include <cstddef>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "mledge/core/mutex.h"
+#include "mledge/core/parameters.h"
+#include "mledge/core/sha256.h"
+#include "mledge/identity/signing.h"
+#include "mledge/model/package.h"
+#include "mledge/v1/model.pb.h"
+#include "mledge/v1/signature.pb.h"
+#include "mledge/v1/task.pb.h"
+
+// What a device has verified, by content hash: tasks, packages, statements
+// about versions, and the parameters of a version as a vector. Because
+// everything is named by its content, one cache serves all devices that trust
+// the same signers: the simulator's thousands verify a package once. A
+// verification counts until a certificate in its chain ends. Thread-safe.
+
+namespace mledge {
+
+// Whom a device believes: from its own configuration.
+struct TrustedSigners {
+  std::string root_pem;
+  std::vector<std::string> operators;
+  std::vector<std::string> model_signers;
+};
+
+class PackageCache {
+ public:
+  struct Options {
+    TrustedSigners trusted;
+    // Parameter vectors kept although nobody uses them at the moment, newest
+    // first. A device needs none; the simulator keeps the current version.
+    size_t parameters_kept = 0;
+    // Tasks, packages and statements kept, each.
+    size_t entries_kept = 16;
+  };
+
+  // INVALID_ARGUMENT: no operator or no model-signer is trusted, or the root is
+  // not a certificate.
+  static absl::StatusOr<std::shared_ptr<PackageCache>> Create(Options options);
+
+  // `bytes` must have the SHA-256 `digest`: whoever fetched them has compared.
+
+  // A serialized SignedMessage with context "task". PERMISSION_DENIED: signer
+  // not trusted. INVALID_ARGUMENT: malformed, or a task that does not pass
+  // ValidateTask.
+  absl::StatusOr<std::shared_ptr<const v1::Task>> Task(const Digest& digest,
+                                                       std::string_view bytes,
+                                                       absl::Time now);
+  // A package file. PERMISSION_DENIED: its model-signer is not trusted.
+  // INVALID_ARGUMENT: malformed.
+  absl::StatusOr<std::shared_ptr<const ModelPackage>> Package(
+      const Digest& digest, std::string_view bytes, absl::Time now);
+  // Context "model-version", signed by any coordinator of this root.
+  // PERMISSION_DENIED, INVALID_ARGUMENT.
+  absl::StatusOr<v1::VersionStatement> Version(const v1::SignedMessage& message,
+                                               absl::Time now);
+  // Little-endian float32 of the whole flat vector. INVALID_ARGUMENT: size
+  // differs from the layout's, or a value is NaN or infinite.
+  absl::StatusOr<std::shared_ptr<const ParameterVector>> Parameters(
+      const Digest& digest, std::string_view bytes,
+      const std::shared_ptr<const ParameterLayout>& layout);
+
+ private:
+  // The `entries_kept` values used last.
+  template <typename T>
+  class Recent {
+   public:
+    std::optional<T> Find(const Digest& digest, absl::Time now);
+    void Insert(const Digest& digest, T value, absl::Time valid_until,
+                size_t kept);
+
+   private:
+    struct Entry {
+      Digest digest;
+      T value;
+      absl::Time valid_until;
+    };
+    std::list<Entry> entries_;
+  };
+
+  PackageCache(Options options, SignatureVerifier tasks,
+               SignatureVerifier packages, SignatureVerifier versions);
+
+  const Options options_;
+  const SignatureVerifier task_verifier_;
+  const SignatureVerifier package_verifier_;
+  const SignatureVerifier version_verifier_;
+
+  Mutex mutex_;
+  Recent<std::shared_ptr<const v1::Task>> tasks_ ABSL_GUARDED_BY(mutex_);
+  Recent<std::shared_ptr<const ModelPackage>> packages_ ABSL_GUARDED_BY(mutex_);
+  Recent<v1::VersionStatement> versions_ ABSL_GUARDED_BY(mutex_);
+  Recent<std::shared_ptr<const ParameterVector>> parameters_
+      ABSL_GUARDED_BY(mutex_);
+  std::map<Digest, std::weak_ptr<const ParameterVector>> live_parameters_
+      ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace mledge
+
+#endif  // MLEDGE_CLIENT_PACKAGE_CACHE_H_

@@ -1,0 +1,44 @@
+#include "mledge/client/training_plan.h"
+
+namespace mledge {
+
+TrainingPlan MakeTrainingPlan(const v1::Task& task,
+                              const v1::Assignment& assignment,
+                              const DeviceId& device) {
+  const v1::LocalTraining& training = task.local_training();
+  TrainingPlan plan;
+  plan.kind = assignment.kind() == v1::Assignment::EVALUATE
+                  ? TrainingPlan::Kind::kEvaluate
+                  : TrainingPlan::Kind::kTrain;
+  plan.task_seed = task.seed();
+  plan.device = device.value();
+  plan.ordinal = assignment.ordinal();
+  plan.epochs = training.has_steps() ? 0 : training.epochs();
+  plan.steps = training.has_steps() ? training.steps() : 0;
+  plan.batch_size = training.batch_size();
+  plan.max_examples = training.max_examples();
+  plan.learning_rate = assignment.learning_rate();
+  if (training.has_adam()) {
+    const v1::AdamOptimizer& adam = training.adam();
+    plan.optimizer = AdamPlan{.beta1 = adam.beta1(),
+                              .beta2 = adam.beta2(),
+                              .epsilon = adam.epsilon(),
+                              .weight_decay = adam.weight_decay()};
+  } else {
+    plan.optimizer = SgdPlan{.momentum = training.sgd().momentum(),
+                             .weight_decay = training.sgd().weight_decay()};
+  }
+  plan.proximal_coefficient = training.proximal_coefficient();
+  return plan;
+}
+
+UpdatePipeline::Options MakePipelineOptions(const v1::Task& task,
+                                            const v1::Assignment& assignment) {
+  const v1::Aggregation& aggregation = task.aggregation();
+  return {.clip_norm = assignment.clip_norm(),
+          .uniform_weight = aggregation.weighting() == v1::Aggregation::UNIFORM,
+          .value_bound = aggregation.value_bound(),
+          .weight_bound = aggregation.weight_bound()};
+}
+
+}  // namespace mledge

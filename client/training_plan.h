@@ -1,0 +1,25 @@
+#ifndef MLEDGE_CLIENT_TRAINING_PLAN_H_
+#define MLEDGE_CLIENT_TRAINING_PLAN_H_
+
+#include "mledge/client/local_trainer.h"
+#include "mledge/client/update_pipeline.h"
+#include "mledge/core/ids.h"
+#include "mledge/v1/device_service.pb.h"
+#include "mledge/v1/task.pb.h"
+
+// From what the operator signed and what the coordinator resolved to what the
+// trainer and the update pipeline take. Both arguments have been checked
+// (assignment_check.h). Pure functions.
+
+namespace mledge {
+
+TrainingPlan MakeTrainingPlan(const v1::Task& task,
+                              const v1::Assignment& assignment,
+                              const DeviceId& device);
+
+UpdatePipeline::Options MakePipelineOptions(const v1::Task& task,
+                                            const v1::Assignment& assignment);
+
+}  // namespace mledge
+
+#endif  // MLEDGE_CLIENT_TRAINING_PLAN_H_

@@ -1,0 +1,96 @@
+# One target per module, one include directory per target.
+#
+# Each target's only include directory holds a single link, mledge/<folder> -> the source folder. A file can
+# therefore include "mledge/<module>/..." only of modules that its target names under PUBLIC_DEPS or PRIVATE_DEPS
+# (or that those export): an arrow that nobody declared does not compile.
+
+include(MledgeTestGroups)
+set_property(GLOBAL PROPERTY MLEDGE_LIBRARIES "")
+
+# mledge_library(client_torch [HEADER_ONLY] [LIBTORCH] SOURCES a.cc ... [PUBLIC_DEPS ...] [PRIVATE_DEPS ...])
+# The target is mledge_<name>, alias mledge::<name>; the folder is the one that the call stands in.
+# LIBTORCH: links mledge::libtorch privately and precompiles its headers.
+function(mledge_library name)
+  cmake_parse_arguments(ARG "HEADER_ONLY;LIBTORCH" "" "SOURCES;PUBLIC_DEPS;PRIVATE_DEPS" ${ARGN})
+  if(ARG_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "mledge_library(${name}): unknown arguments ${ARG_UNPARSED_ARGUMENTS}")
+  endif()
+  set(target mledge_${name})
+  file(RELATIVE_PATH folder "${PROJECT_SOURCE_DIR}" "${CMAKE_CURRENT_SOURCE_DIR}")
+  _mledge_link_folder(${target} "${folder}" include_dir)
+  if(ARG_HEADER_ONLY)
+    set(scope INTERFACE)
+    add_library(${target} INTERFACE)
+  else()
+    set(scope PUBLIC)
+    add_library(${target} STATIC ${ARG_SOURCES})
+    target_link_libraries(${target} PRIVATE ${ARG_PRIVATE_DEPS})
+  endif()
+  add_library(mledge::${name} ALIAS ${target})
+  target_include_directories(${target} ${scope} "$<BUILD_INTERFACE:${include_dir}>"
+                             "$<INSTALL_INTERFACE:include/mledge-modules/${name}>")
+  target_link_libraries(${target} ${scope} ${ARG_PUBLIC_DEPS})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name} MLEDGE_FOLDER "${folder}")
+  if(ARG_LIBTORCH)
+    _mledge_use_libtorch(${target})
+  endif()
+  set_property(GLOBAL APPEND PROPERTY MLEDGE_LIBRARIES ${name})
+endfunction()
+
+# mledge_executable(mledge-device SOURCES ... DEPS ...): a program, installed into bin/.
+function(mledge_executable name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+  install(TARGETS ${name} RUNTIME DESTINATION bin)
+endfunction()
+
+# mledge_test(core/parameters LABEL unit SOURCES ... DEPS ... [LIBTORCH] [TIMEOUT seconds])
+# Label: unit, property, statistical, fault or integration. One ctest entry per program.
+function(mledge_test name)
+  cmake_parse_arguments(ARG "LIBTORCH" "LABEL;TIMEOUT" "SOURCES;DEPS" ${ARGN})
+  if(NOT ARG_LABEL MATCHES "^(unit|property|statistical|fault|integration)$")
+    message(FATAL_ERROR "mledge_test(${name}): LABEL must be unit, property, statistical, fault or integration")
+  endif()
+  string(REPLACE "/" "_" target "${name}_test")
+  add_executable(${target} ${ARG_SOURCES})
+  target_link_libraries(${target} PRIVATE ${ARG_DEPS} mledge::test_support GTest::gmock GTest::gtest_main)
+  if(ARG_LIBTORCH)
+    _mledge_use_libtorch(${target})
+  endif()
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests/bin")
+  add_test(NAME ${name} COMMAND ${target} WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  _mledge_group_test(${target} ${ARG_LABEL} labels)
+  set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT ${ARG_TIMEOUT}
+                       ENVIRONMENT "MLEDGE_BIN_DIR=${PROJECT_BINARY_DIR}/bin;MLEDGE_SOURCE_DIR=${PROJECT_SOURCE_DIR};TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/tsan_suppressions.txt")
+endfunction()
+
+function(_mledge_link_folder target folder out_include_dir)
+  set(include_dir "${PROJECT_BINARY_DIR}/include/${target}")
+  get_filename_component(parent "${include_dir}/mledge/${folder}" DIRECTORY)
+  file(MAKE_DIRECTORY "${parent}")
+  file(CREATE_LINK "${PROJECT_SOURCE_DIR}/${folder}" "${include_dir}/mledge/${folder}" SYMBOLIC)
+  set(${out_include_dir} "${include_dir}" PARENT_SCOPE)
+endfunction()
+
+# LibTorch's headers cost some fifteen seconds a file: one precompiled header serves every target that uses them.
+function(_mledge_use_libtorch target)
+  target_link_libraries(${target} PRIVATE mledge::libtorch)
+  if(NOT TARGET mledge_libtorch_pch)
+    file(GENERATE OUTPUT "${PROJECT_BINARY_DIR}/libtorch_pch.cc" CONTENT "// Compiles LibTorch's headers once.\n")
+    add_library(mledge_libtorch_pch OBJECT "${PROJECT_BINARY_DIR}/libtorch_pch.cc")
+    target_link_libraries(mledge_libtorch_pch PRIVATE mledge::libtorch Threads::Threads)
+    set_target_properties(mledge_libtorch_pch PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(mledge_libtorch_pch PRIVATE -fPIC)
+    target_precompile_headers(mledge_libtorch_pch PRIVATE <torch/script.h> <torch/torch.h>)
+  endif()
+  target_link_libraries(${target} PRIVATE Threads::Threads)
+  # A precompiled header is taken only by files with the same code-model flags.
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${target} PRIVATE -fPIC)
+  target_precompile_headers(${target} REUSE_FROM mledge_libtorch_pch)
+endfunction()

@@ -1,0 +1,102 @@
+#include "mledge/coordinator/cohort_selection.h"
+
+#include <algorithm>
+
+namespace mledge {
+namespace {
+
+// The first `count` of a random order; then by id again.
+void DrawFrom(std::vector<const DeviceId*> from, int64_t count,
+              TrainingRandom& random, std::vector<DeviceId>& drawn) {
+  const size_t n = from.size();
+  const size_t wanted = std::min<size_t>(n, count < 0 ? 0 : count);
+  for (size_t i = 0; i < wanted; ++i) {
+    std::swap(from[i], from[i + random.UniformBelow(n - i)]);
+    drawn.push_back(*from[i]);
+  }
+}
+
+}  // namespace
+
+void CandidatePool::Add(absl::Time now, Candidate candidate,
+                        absl::Time last_assigned) {
+  Remove(candidate.device);
+  // A clock that was set back makes no rest longer.
+  const absl::Time rest_ends = std::min(last_assigned, now) + minimum_interval_;
+  if (rest_ends > now && minimum_interval_ > absl::ZeroDuration()) {
+    rest_ends_.emplace(rest_ends, candidate.device);
+    resting_[candidate.device] = {rest_ends, candidate.next_ordinal};
+  } else {
+    ready_[candidate.device] = candidate.next_ordinal;
+  }
+}
+
+void CandidatePool::Remove(const DeviceId& device) {
+  ready_.erase(device);
+  const auto rests = resting_.find(device);
+  if (rests == resting_.end()) return;
+  rest_ends_.erase({rests->second.first, device});
+  resting_.erase(rests);
+}
+
+void CandidatePool::Tick(absl::Time now) {
+  while (!rest_ends_.empty() && rest_ends_.begin()->first <= now) {
+    const DeviceId device = rest_ends_.begin()->second;
+    ready_[device] = resting_.at(device).second;
+    resting_.erase(device);
+    rest_ends_.erase(rest_ends_.begin());
+  }
+}
+
+absl::Time CandidatePool::NextTime() const {
+  return rest_ends_.empty() ? absl::InfiniteFuture()
+                            : rest_ends_.begin()->first;
+}
+
+bool CandidatePool::HasOtherThan(const std::set<DeviceId>& without) const {
+  if (ready_.size() > without.size()) return true;
+  for (const auto& [device, ordinal] : ready_) {
+    if (!without.contains(device)) return true;
+  }
+  return false;
+}
+
+std::vector<CandidatePool::Candidate> CandidatePool::Draw(
+    int64_t count, TrainingRandom random, const std::set<DeviceId>& avoid) {
+  std::vector<const DeviceId*> fresh;
+  std::vector<const DeviceId*> avoided;
+  for (const auto& [device, ordinal] : ready_) {
+    (avoid.contains(device) ? avoided : fresh).push_back(&device);
+  }
+  std::vector<DeviceId> drawn;
+  DrawFrom(std::move(fresh), count, random, drawn);
+  DrawFrom(std::move(avoided), count - static_cast<int64_t>(drawn.size()),
+           random, drawn);
+  std::sort(drawn.begin(), drawn.end());
+  std::vector<Candidate> result;
+  for (const DeviceId& device : drawn) {
+    const auto found = ready_.find(device);
+    result.push_back({device, found->second});
+    ready_.erase(found);
+  }
+  return result;
+}
+
+std::vector<CandidatePool::Candidate> CandidatePool::DrawWithout(
+    int64_t count, TrainingRandom random, const std::set<DeviceId>& without) {
+  // Set aside, draw among the rest, put back.
+  std::vector<Candidate> aside;
+  for (const DeviceId& device : without) {
+    const auto found = ready_.find(device);
+    if (found == ready_.end()) continue;
+    aside.push_back({device, found->second});
+    ready_.erase(found);
+  }
+  std::vector<Candidate> result = Draw(count, random, {});
+  for (const Candidate& candidate : aside) {
+    ready_[candidate.device] = candidate.next_ordinal;
+  }
+  return result;
+}
+
+}  // namespace mledge

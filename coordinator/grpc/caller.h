@@ -1,0 +1,22 @@
+#ifndef MLEDGE_COORDINATOR_GRPC_CALLER_H_
+#define MLEDGE_COORDINATOR_GRPC_CALLER_H_
+
+#include <grpcpp/server_context.h>
+
+#include "absl/status/statusor.h"
+#include "mledge/coordinator/coordinator.h"
+#include "mledge/identity/identity.h"
+
+// Who makes a call, from the certificate that TLS verified, and whether the
+// service is for that role. A device has no other way to say who it is.
+
+namespace mledge {
+
+// UNAUTHENTICATED: no certificate (cannot happen over our credentials).
+// PERMISSION_DENIED: its identity cannot be read, or it is of another role.
+absl::StatusOr<Peer> DeviceCaller(const grpc::ServerContextBase& context);
+absl::StatusOr<Identity> OperatorCaller(const grpc::ServerContextBase& context);
+
+}  // namespace mledge
+
+#endif  // MLEDGE_COORDINATOR_GRPC_CALLER_H_

@@ -1,0 +1,192 @@
+#include "mledge/coordinator/grpc/server.h"
+
+#include <arpa/inet.h>
+#include <grpc/grpc.h>
+#include <grpcpp/grpcpp.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "mledge/coordinator/grpc/admin_service.h"
+#include "mledge/coordinator/grpc/credentials.h"
+#include "mledge/coordinator/grpc/device_service.h"
+#include "mledge/coordinator/grpc/service_environment.h"
+#include "mledge/core/executor.h"
+#include "mledge/core/status_macros.h"
+#include "mledge/core/strings.h"
+#include "mledge/identity/tls_identity.h"
+
+namespace mledge {
+namespace {
+
+struct HostPort {
+  std::string host;
+  int port = 0;
+};
+
+absl::StatusOr<HostPort> ParseListen(const std::string& listen) {
+  const size_t colon = listen.rfind(':');
+  HostPort result;
+  if (colon == std::string::npos || colon == 0 ||
+      !absl::SimpleAtoi(listen.substr(colon + 1), &result.port) ||
+      result.port < 0 || result.port > 65535) {
+    return absl::InvalidArgumentError(
+        StrCat("listen: '", listen,
+               "' is no address; write host:port, for example 0.0.0.0:7443"));
+  }
+  result.host = listen.substr(0, colon);
+  return result;
+}
+
+// gRPC says only that it could not listen; the system, asked directly, says
+// why.
+std::string WhyNotListening(const HostPort& address) {
+  std::string host = address.host;
+  if (host.size() > 2 && host.front() == '[') {
+    host = host.substr(1, host.size() - 2);
+  }
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  const int error =
+      getaddrinfo(host.c_str(), StrCat(address.port).c_str(), &hints, &found);
+  if (error != 0) return gai_strerror(error);
+  std::string reason = "gRPC gave no reason";
+  for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
+    const int fd = socket(each->ai_family, each->ai_socktype, 0);
+    const int on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (fd >= 0 && (bind(fd, each->ai_addr, each->ai_addrlen) != 0 ||
+                    listen(fd, 1) != 0)) {
+      reason = std::generic_category().message(errno);
+    }
+    if (fd >= 0) close(fd);
+  }
+  freeaddrinfo(found);
+  return reason;
+}
+
+class GrpcCoordinatorServer final : public CoordinatorServer {
+ public:
+  GrpcCoordinatorServer(const Options& options,
+                        const Dependencies& dependencies,
+                        SignatureVerifier task_verifier,
+                        SignatureVerifier package_verifier)
+      : task_verifier_(std::move(task_verifier)),
+        package_verifier_(std::move(package_verifier)),
+        blocking_(options.blocking_threads, "calls"),
+        environment_({.coordinator = dependencies.coordinator,
+                      .executor = &blocking_,
+                      .clock = dependencies.clock,
+                      .task_verifier = &task_verifier_,
+                      .package_verifier = &package_verifier_,
+                      .maximum_upload_bytes = options.maximum_upload_bytes,
+                      .longest_check_in = options.longest_check_in}),
+        device_service_(&environment_),
+        admin_service_(&environment_) {}
+
+  ~GrpcCoordinatorServer() override { Shutdown(absl::ZeroDuration()); }
+
+  absl::Status Listen(const Options& options) {
+    MLEDGE_ASSIGN_OR_RETURN(address_, ParseListen(options.listen));
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort(
+        options.listen, MutualTlsServerCredentials(options.identity), &port);
+    // A second server on the same port is a mistake, not load balancing.
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.SetMaxReceiveMessageSize(kMaximumMessage);
+    // What gRPC buffers for an upload is memory times devices: a fixed window,
+    // not one that grows with the line. Enough for 80 Mbit/s at 100 ms.
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1 << 20);
+    // A device has a handful of calls under way. Without a bound, one alone
+    // could open as many as there are file descriptors for all.
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 64);
+    // Devices vanish without a word: ask after them, and let them ask.
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+    builder.AddChannelArgument(
+        GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    builder.RegisterService(&device_service_);
+    builder.RegisterService(&admin_service_);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port == 0) {
+      server_.reset();
+      return absl::UnavailableError(StrCat(
+          "cannot listen on ", options.listen, ": ", WhyNotListening(address_),
+          ". Stop what uses the address, or change `listen`"));
+    }
+    address_.port = port;
+    return absl::OkStatus();
+  }
+
+  int port() const override { return address_.port; }
+  std::string address() const override {
+    return StrCat(address_.host, ":", address_.port);
+  }
+
+  void Shutdown(absl::Duration grace) override {
+    if (server_ == nullptr) return;
+    server_->Shutdown(std::chrono::system_clock::now() +
+                      absl::ToChronoMilliseconds(grace));
+  }
+
+ private:
+  const SignatureVerifier task_verifier_;
+  const SignatureVerifier package_verifier_;
+  // gRPC waits for its calls when the server dies, and calls wait for this
+  // pool: the server is declared last and dies first.
+  ThreadPool blocking_;
+  const ServiceEnvironment environment_;
+  DeviceServiceAdapter device_service_;
+  AdminServiceAdapter admin_service_;
+  HostPort address_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+absl::StatusOr<SignatureVerifier> TrustOnly(const std::string& root_pem,
+                                            std::string_view context, Role role,
+                                            const std::vector<std::string>& ids,
+                                            std::string_view field) {
+  absl::StatusOr<SignatureVerifier> verifier = SignatureVerifier::Create(
+      root_pem,
+      {.context = std::string(context), .role = role, .trusted_ids = ids});
+  if (!verifier.ok()) return Annotate(verifier.status(), field);
+  return verifier;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
+    Options options, Dependencies dependencies) {
+  constexpr std::array<Role, 1> kRoles = {Role::kCoordinator};
+  MLEDGE_ASSIGN_OR_RETURN(
+      const TlsIdentity identity,
+      LoadTlsIdentity(options.identity, kRoles, dependencies.clock->TimeNow()));
+  MLEDGE_ASSIGN_OR_RETURN(
+      SignatureVerifier task_verifier,
+      TrustOnly(identity.root_pem, kTaskContext, Role::kOperator,
+                options.trusted_operators, "trusted_operators"));
+  MLEDGE_ASSIGN_OR_RETURN(
+      SignatureVerifier package_verifier,
+      TrustOnly(identity.root_pem, kPackageContext, Role::kModelSigner,
+                options.trusted_model_signers, "trusted_model_signers"));
+  auto server = std::make_unique<GrpcCoordinatorServer>(
+      options, dependencies, std::move(task_verifier),
+      std::move(package_verifier));
+  MLEDGE_RETURN_IF_ERROR(server->Listen(options));
+  return server;
+}
+
+}  // namespace mledge

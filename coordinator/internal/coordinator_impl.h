@@ -1,0 +1,227 @@
+#ifndef MLEDGE_COORDINATOR_INTERNAL_COORDINATOR_IMPL_H_
+#define MLEDGE_COORDINATOR_INTERNAL_COORDINATOR_IMPL_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "mledge/coordinator/coordinator.h"
+#include "mledge/coordinator/event_feed.h"
+#include "mledge/coordinator/internal/device_registry.h"
+#include "mledge/coordinator/internal/task_context.h"
+#include "mledge/coordinator/internal/turn_executor.h"
+#include "mledge/core/mutex.h"
+
+// The driver. Under one lock an event goes into the sans-I/O objects and its
+// effects into the next commit; everything slow (storage, sums, callbacks) runs
+// outside the lock, on the pool or in turn on the calling thread.
+//
+// What is in memory runs ahead of what is durable, in one order: transactions
+// are committed one after the other, those that gather during a commit together
+// in the next, and what an effect shows to the outside waits for its own. When
+// a commit fails, callers are told, and the transaction stays first in line;
+// nothing is rolled back, because nobody outside has seen it.
+
+namespace mledge {
+
+class CoordinatorImpl final : public Coordinator {
+ public:
+  CoordinatorImpl(Options options, Dependencies dependencies);
+  ~CoordinatorImpl() override;
+  absl::Status Recover(absl::Time now);
+
+  void CheckIn(absl::Time now, const Peer& peer,
+               const v1::CheckInRequest& request, absl::Time wait_until,
+               Done<v1::CheckInResponse> done) override;
+  absl::StatusOr<UploadStart> BeginUpload(
+      absl::Time now, const Peer& peer,
+      const v1::UploadHeader& header) override;
+  void FinishUpload(absl::Time now, const Peer& peer,
+                    const v1::UploadHeader& header,
+                    std::unique_ptr<SpoolWriter> writer,
+                    Done<v1::UploadResult> done) override;
+  void Report(absl::Time now, const Peer& peer,
+              const v1::ReportRequest& request,
+              Done<v1::ReportResponse> done) override;
+  absl::StatusOr<std::shared_ptr<const BlobReader>> OpenBlob(
+      const Peer& peer, const Digest& name) override;
+
+  void SubmitTask(absl::Time now, Submission submission,
+                  Done<TaskId> done) override;
+  void CancelTask(absl::Time now, const TaskId& task,
+                  Done<v1::CancelTaskResponse> done) override;
+  std::vector<v1::TaskSummary> ListTasks() override;
+  absl::StatusOr<v1::GetTaskResponse> GetTask(const TaskId& task) override;
+  std::vector<v1::DeviceSummary> ListDevices() override;
+  absl::StatusOr<std::unique_ptr<Subscription>> Watch(
+      const TaskId& task,
+      std::function<void(const v1::TaskEvent&)> sink) override;
+  absl::StatusOr<ModelBlobs> OpenModel(
+      const TaskId& task, std::optional<VersionNumber> version) override;
+
+  void Tick(absl::Time now) override;
+  void Shutdown(absl::Time now) override;
+
+ private:
+  // Called with the outcome of the commit that they wait for.
+  using Answer = std::function<void(const absl::Status&)>;
+
+  // What gathers for the next commit.
+  struct Batch {
+    Transaction transaction;
+    std::vector<Answer> answers;
+    // Only once durable, and kept until then.
+    std::vector<v1::TaskEvent> events;
+    std::vector<AssignmentId> discard;
+    std::vector<std::function<void()>> then;
+
+    bool empty() const;
+    void Append(Batch later);
+  };
+
+  struct UploadInHand {
+    AssignmentRecord assignment;
+    v1::UploadHeader header;
+    Digest content;
+    TaskContext* context = nullptr;
+    std::unique_ptr<SpoolWriter> writer;
+    Done<v1::UploadResult> done;
+  };
+
+  // Refuses new work once shut down or fenced, with a status at which a device
+  // keeps its update.
+  absl::Status Available() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Time Advance(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Effects, commits, jobs (coordinator_effects.cc).
+  void Apply(TaskContext& context, Effects effects)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Issue(TaskContext& context, const AssignmentRecord& record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Gives waiting devices to hungry tasks, sets the timer, begins the commit.
+  // Call it last; then Run what has gathered, without the lock.
+  void Settle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Later(std::function<void()> work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Says `value` once the batch under way is durable, else why it is not.
+  template <typename T>
+  void AnswerWhenDurable(Done<T> done, T value)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    batch_.answers.push_back([done = std::move(done), value = std::move(value)](
+                                 const absl::Status& durable) {
+      if (durable.ok()) {
+        done(value);
+      } else {
+        done(durable);
+      }
+    });
+  }
+  void RunGathered() ABSL_LOCKS_EXCLUDED(mutex_);
+  void CommitGathered() ABSL_LOCKS_EXCLUDED(mutex_);
+  void CommitFailed(Batch batch, const absl::Status& status)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void RunJob(TaskContext* context, const Job& job) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Fold(TaskContext& context, const FoldJob& job);
+  void FinishJob(TaskContext& context, const Job& job,
+                 const absl::Status& status,
+                 const std::function<Effects(absl::Time)>& done);
+  void CollectGarbage() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Keeps the garbage collector away while a blob is not named by a record.
+  void BeginBlobUse() ABSL_LOCKS_EXCLUDED(mutex_);
+  void EndBlobUse() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Devices (coordinator_devices.cc).
+  void Wait(DeviceRegistry::Entry& entry, absl::Time wait_until,
+            Done<v1::CheckInResponse> done)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddWaiting(TaskContext& context, DeviceRegistry::Entry& entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AnswerComeBack(Done<v1::CheckInResponse> done, std::string reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AnswerAssignment(TaskContext& context, const AssignmentRecord& record,
+                        Done<v1::CheckInResponse> done)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Uploads (coordinator_uploads.cc).
+  // The assignment wherever it is remembered; context null: not in memory.
+  struct Located {
+    AssignmentRecord record;
+    TaskContext* context = nullptr;
+  };
+  absl::StatusOr<Located> Locate(const AssignmentId& id)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<Located> LocateForPeer(const Peer& peer,
+                                        const AssignmentId& id)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void ReceiveUpload(UploadInHand upload) ABSL_LOCKS_EXCLUDED(mutex_);
+  void CountUpload(UploadInHand upload, const UpdateView& update)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Neither taken nor refused: it may come again, unless it is no longer
+  // wanted.
+  void FailUpload(UploadInHand upload, const absl::Status& why)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void RefuseUpload(UploadInHand upload, const absl::Status& why)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Operators (coordinator_operators.cc)
+  void StoreSubmission(Submission submission, Done<TaskId> done)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // ALREADY_EXISTS with other content; true: the same is there.
+  absl::StatusOr<bool> IsSubmitted(const Submission& submission)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  v1::TaskSummary Summarize(const TaskContext& context) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddContext(std::unique_ptr<TaskContext> context)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Recovery (coordinator.cc)
+  absl::StatusOr<std::string> ReadBlob(const Digest& name);
+  absl::Status RecoverTask(absl::Time now, const TaskRecord& record,
+                           StoredState& stored);
+  void RestoreSum(TaskContext& context, const StoredState& stored,
+                  TaskRun::Restored& restored);
+
+  const Options options_;
+  const Dependencies dependencies_;
+  EventFeed feed_;
+  TurnExecutor turns_;
+  Executor* const executor_;  // the pool, or turns_
+
+  mutable Mutex mutex_;
+  CondVar idle_;
+  std::map<TaskId, std::unique_ptr<TaskContext>> tasks_ ABSL_GUARDED_BY(mutex_);
+  DeviceRegistry devices_ ABSL_GUARDED_BY(mutex_);
+  // What devices may fetch, and the task that it counts for.
+  absl::flat_hash_map<Digest, TaskContext*> fetchable_ ABSL_GUARDED_BY(mutex_);
+  std::set<TaskId> submitting_ ABSL_GUARDED_BY(mutex_);
+  absl::Time now_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  // Since the last Tick.
+  bool clock_went_back_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time wake_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+  uint64_t serving_turn_ ABSL_GUARDED_BY(mutex_) = 0;
+
+  Batch batch_ ABSL_GUARDED_BY(mutex_);
+  bool committing_ ABSL_GUARDED_BY(mutex_) = false;
+  // Of the last commit; when to try again by itself.
+  absl::Status commit_status_ ABSL_GUARDED_BY(mutex_);
+  absl::Time retry_commit_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+  std::vector<std::function<void()>> gathered_ ABSL_GUARDED_BY(mutex_);
+  int64_t running_ ABSL_GUARDED_BY(mutex_) = 0;  // pieces of work under way
+  bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status fenced_ ABSL_GUARDED_BY(mutex_);
+  // Updates that count in memory and whose record is not known to be durable.
+  std::set<AssignmentId> unrecorded_ ABSL_GUARDED_BY(mutex_);
+
+  int64_t blob_uses_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool collecting_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t blobs_since_collection_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace mledge
+
+#endif  // MLEDGE_COORDINATOR_INTERNAL_COORDINATOR_IMPL_H_

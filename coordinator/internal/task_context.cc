@@ -1,0 +1,164 @@
+#include "mledge/coordinator/internal/task_context.h"
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "mledge/aggregation/fixed_point.h"
+#include "mledge/core/logging.h"
+#include "mledge/core/status_macros.h"
+#include "mledge/model/package_file.h"
+
+namespace mledge {
+namespace {
+
+void SetBlob(v1::Blob* blob, const Digest& sha256, uint64_t size) {
+  blob->set_sha256(sha256.ToBytes());
+  blob->set_size_in_bytes(size);
+}
+
+// "parameter fc1.weight[3], index 12 of section "delta", is nan": where a value
+// is bad and what it is; nothing if every value is good.
+std::optional<std::string> DescribeBadValue(const ParameterLayout& layout,
+                                            const UpdateView::Section& section,
+                                            double bound) {
+  const std::optional<size_t> index = FindOutside(section.values, bound);
+  if (!index.has_value()) return std::nullopt;
+  const auto position = static_cast<int64_t>(*index);
+  std::string where;
+  for (const ParameterEntry& entry : layout.entries()) {
+    if (position >= entry.offset && position < entry.offset + entry.extent()) {
+      where =
+          StrCat("parameter ", entry.name, "[", position - entry.offset, "], ");
+      break;
+    }
+  }
+  return StrCat(where, "index ", position, " of section \"", section.name,
+                "\", is ", section.values[*index],
+                "; the task's bound (aggregation.value_bound) is ", bound);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Aggregator>> MakeTrainingSum(
+    const TaskContext& context) {
+  const v1::Aggregation& aggregation = context.task.aggregation();
+  return Aggregator::Create(TrainingAggregationSpec(
+      context.layout->shared_size(), aggregation.value_bound(),
+      aggregation.weight_bound(),
+      aggregation.weighting() == v1::Aggregation::UNIFORM,
+      context.task.cohort().size()));
+}
+
+absl::StatusOr<LoadedTask> LoadTask(
+    v1::Task task, std::string_view package_file,
+    const AggregationSession::Options& session) {
+  LoadedTask loaded;
+  loaded.plan = ResolveTask(task);
+  loaded.plan.session = session;
+  if (loaded.plan.target < 1 || loaded.plan.rounds < 1) {
+    return absl::InvalidArgumentError(
+        StrCat("task ", task.name(),
+               " was not validated: cohort.size and stop.rounds must be at "
+               "least 1"));
+  }
+  absl::StatusOr<UnverifiedPackageFile> package =
+      ParsePackageFileUnverified(package_file);
+  if (!package.ok()) return Annotate(package.status(), "model package");
+  loaded.plan.metric_name = std::string(MetricName(package->package.metric));
+  loaded.plan.higher_metric_is_better =
+      package->package.metric == Metric::kAccuracy;
+  loaded.context = std::make_unique<TaskContext>();
+  TaskContext& context = *loaded.context;
+  context.task = std::move(task);
+  context.package_size_in_bytes = package_file.size();
+  context.layout = package->package.layout;
+  MLEDGE_ASSIGN_OR_RETURN(context.training_validator, MakeTrainingSum(context));
+  MLEDGE_ASSIGN_OR_RETURN(
+      context.evaluation_validator,
+      Aggregator::Create(EvaluationAggregationSpec(
+          std::numeric_limits<int32_t>::max(),
+          std::max<int64_t>(1, loaded.plan.evaluation_devices))));
+  loaded.initial_parameters = std::move(package->package.initial_parameters);
+  return loaded;
+}
+
+absl::Status ValidateUpdate(const TaskContext& context,
+                            const AssignmentRecord& assignment,
+                            const UpdateView& update) {
+  if (update.context.assignment_id != assignment.id) {
+    return absl::InvalidArgumentError(
+        StrCat("the update was made for assignment ",
+               update.context.assignment_id.value(), ", not for ",
+               assignment.id.value()));
+  }
+  if (assignment.kind == AssignmentKind::kEvaluate) {
+    return context.evaluation_validator->Validate(update);
+  }
+  if (update.context.layout_fingerprint != context.layout->fingerprint()) {
+    return absl::InvalidArgumentError(
+        StrCat("the update is of parameter layout ",
+               update.context.layout_fingerprint.ToHex(), ", the task's is ",
+               context.layout->fingerprint().ToHex(),
+               ": the device must train the task's package"));
+  }
+  const absl::Status status = context.training_validator->Validate(update);
+  if (status.ok()) return status;
+  for (const UpdateView::Section& section : update.sections) {
+    if (std::cmp_not_equal(section.values.size(),
+                           context.layout->shared_size())) {
+      continue;
+    }
+    if (const auto bad =
+            DescribeBadValue(*context.layout, section,
+                             context.training_validator->spec().value_bound);
+        bad.has_value()) {
+      return absl::InvalidArgumentError(*bad);
+    }
+  }
+  return status;
+}
+
+uint64_t MaximumUpdateBytes(const TaskContext& context, AssignmentKind kind) {
+  // Header, and the padding before the one section.
+  constexpr uint64_t kHeader = kMaximumUpdateHeaderInBytes + 128;
+  if (kind == AssignmentKind::kEvaluate) return kHeader;
+  return kHeader + static_cast<uint64_t>(context.layout->shared_size()) * 4;
+}
+
+v1::Assignment MakeAssignmentMessage(const TaskContext& context,
+                                     const AssignmentRecord& record) {
+  const auto version = context.versions.find(record.base_version);
+  CHECK(version != context.versions.end())
+      << "task " << record.task << " has no version " << record.base_version;
+  const bool train = record.kind == AssignmentKind::kTrain;
+  v1::Assignment message;
+  message.set_assignment_id(record.id.value());
+  message.set_task_id(record.task.value());
+  message.set_round(record.round.value());
+  message.set_kind(train ? v1::Assignment::TRAIN : v1::Assignment::EVALUATE);
+  message.set_ordinal(record.ordinal.value());
+  message.set_expires_at_unix_milliseconds(
+      absl::ToUnixMillis(record.expires_at));
+  message.set_protocol_version(1);
+  const TaskRecord& task = context.run->record();
+  SetBlob(message.mutable_signed_task(), task.signed_task,
+          context.signed_task_size_in_bytes);
+  SetBlob(message.mutable_package(), task.package,
+          context.package_size_in_bytes);
+  SetBlob(message.mutable_parameters(), version->second.parameters,
+          version->second.parameters_size_in_bytes);
+  CHECK(message.mutable_version_statement()->ParseFromString(
+      version->second.signed_statement));
+  if (train) {
+    message.set_learning_rate(LearningRateOfRound(
+        context.task.local_training(), record.base_version.value() + 1));
+    message.set_clip_norm(context.task.local_training().clip_norm());
+  }
+  message.set_round_seed(
+      RoundSeed(context.task.seed(), record.task, record.round).ToBytes());
+  return message;
+}
+
+}  // namespace mledge

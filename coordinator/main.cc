@@ -1,0 +1,185 @@
+// mledge-coordinator CONFIG.yaml: the coordinator as a server.
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <exception>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "CLI/App.hpp"
+#include "CLI/Config.hpp"
+#include "CLI/Formatter.hpp"
+#include "absl/status/status.h"
+#include "google/protobuf/stubs/logging.h"
+#include "mledge/coordinator/coordinator.h"
+#include "mledge/coordinator/grpc/server.h"
+#include "mledge/coordinator/grpc/wake_timer.h"
+#include "mledge/coordinator/storage/sqlite_storage.h"
+#include "mledge/core/clock.h"
+#include "mledge/core/executor.h"
+#include "mledge/core/logging.h"
+#include "mledge/core/mutex.h"
+#include "mledge/core/status_macros.h"
+#include "mledge/core/strings.h"
+#include "mledge/core/version.h"
+#include "mledge/identity/signing.h"
+#include "mledge/identity/tls_identity.h"
+#include "mledge/task/config_file.h"
+
+namespace mledge {
+namespace {
+
+constexpr int kExitError = 1;
+constexpr int kExitUsage = 2;
+
+// What a clean end waits for calls under way.
+constexpr absl::Duration kGrace = absl::Seconds(5);
+
+// Ends the wait for a signal when another coordinator takes this one's place.
+class TakeOver {
+ public:
+  void Set(const absl::Status& why) {
+    MutexLock lock(&mutex_);
+    why_ = why;
+    if (waiting_) kill(getpid(), SIGTERM);
+  }
+  // After the wait. OK: nobody has.
+  absl::Status Stop() {
+    MutexLock lock(&mutex_);
+    waiting_ = false;
+    return why_;
+  }
+
+ private:
+  Mutex mutex_;
+  absl::Status why_ ABSL_GUARDED_BY(mutex_);
+  bool waiting_ ABSL_GUARDED_BY(mutex_) = true;
+};
+
+// Threads that are started later inherit the mask: signals wait for sigwait.
+sigset_t BlockStopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
+
+absl::Status Serve(const v1::CoordinatorConfig& config,
+                   const sigset_t& stop_signals) {
+  RealClock clock;
+  constexpr std::array<Role, 1> kRoles = {Role::kCoordinator};
+  MLEDGE_ASSIGN_OR_RETURN(
+      const TlsIdentity identity,
+      LoadTlsIdentity(config.identity(), kRoles, clock.TimeNow()));
+  MLEDGE_ASSIGN_OR_RETURN(const Signer signer, Signer::Create(identity));
+  MLEDGE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStorage> storage,
+                          SqliteStorage::Open(config.state_directory()));
+
+  ThreadPool pool(static_cast<int>(config.threads()), "pool");
+  WakeTimer timer(&clock);
+  TakeOver take_over;
+  Coordinator::Options options;
+  options.maximum_update_bytes = config.maximum_upload_bytes();
+  MLEDGE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Coordinator> coordinator,
+      Coordinator::Create(
+          options,
+          {.storage = storage.get(),
+           .pool = &pool,
+           .sign_version =
+               [&signer](const v1::VersionStatement& statement) {
+                 return signer.Sign(kModelVersionContext,
+                                    statement.SerializeAsString());
+               },
+           .wake_at = [&timer](absl::Time time) { timer.WakeAt(time); },
+           .on_taken_over =
+               [&take_over](const absl::Status& why) { take_over.Set(why); }},
+          clock.TimeNow()));
+  MLEDGE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<CoordinatorServer> server,
+      CoordinatorServer::Start(
+          {.listen = config.listen(),
+           .identity = config.identity(),
+           .trusted_operators = {config.trusted_operators().begin(),
+                                 config.trusted_operators().end()},
+           .trusted_model_signers = {config.trusted_model_signers().begin(),
+                                     config.trusted_model_signers().end()},
+           .maximum_upload_bytes = config.maximum_upload_bytes()},
+          {.coordinator = coordinator.get(), .clock = &clock}));
+  timer.Start([&coordinator](absl::Time now) { coordinator->Tick(now); });
+
+  LOG(INFO) << "coordinator " << identity.identity.id << ", certificate valid "
+            << "until " << absl::FormatTime(identity.not_after) << ", state in "
+            << config.state_directory();
+  // For scripts, which wait for this line.
+  std::cout << "mledge-coordinator: listening on " << server->address()
+            << std::endl;
+
+  int signal_number = 0;
+  sigwait(&stop_signals, &signal_number);
+  const absl::Status taken_over = take_over.Stop();
+  // The same signal once more ends the process at once.
+  pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);
+  if (taken_over.ok()) {
+    LOG(INFO)
+        << "stopping; tasks go on at the next start (again to stop at once)";
+  }
+  coordinator->Shutdown(clock.TimeNow());
+  server->Shutdown(kGrace);
+  timer.Stop();
+  LOG(INFO) << "stopped";
+  return taken_over;
+}
+
+int Run(int argc, char** argv) {
+  CLI::App app("ML Edge's coordinator: runs rounds on a fleet of devices",
+               "mledge-coordinator");
+  std::string config_path;
+  std::vector<std::string> overrides;
+  app.add_option("CONFIG", config_path, "Configuration file (YAML)")
+      ->required();
+  app.add_option("--set", overrides, "FIELD=VALUE instead of the file's")
+      ->expected(1)
+      ->take_all();
+  app.set_version_flag("--version", std::string(GetBuildInfo().version));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
+  const sigset_t stop_signals = BlockStopSignals();
+  const absl::StatusOr<v1::CoordinatorConfig> config =
+      LoadCoordinatorConfig(config_path, overrides);
+  absl::Status status = config.status();
+  if (config.ok()) {
+    StartLogging(config->log(), "coordinator");
+    status = Serve(*config, stop_signals);
+  }
+  if (status.ok()) return 0;
+  std::cerr << "mledge-coordinator: error: " << status.message() << std::endl;
+  return kExitError;
+}
+
+}  // namespace
+}  // namespace mledge
+
+int main(int argc, char** argv) {
+  // Protobuf would write a line for each malformed string that a device sends;
+  // what is wrong with a message is said once, in our own words.
+  google::protobuf::SetLogHandler(nullptr);
+  try {
+    return mledge::Run(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "mledge-coordinator: error: " << error.what() << std::endl;
+    return mledge::kExitError;
+  }
+}

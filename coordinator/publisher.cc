@@ -1,0 +1,145 @@
+#include "mledge/coordinator/publisher.h"
+
+#include <bit>
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+#include "mledge/core/status_macros.h"
+
+namespace mledge {
+namespace {
+
+// Parameters travel and lie on disk as little-endian float32.
+static_assert(std::endian::native == std::endian::little,
+              "blobs of parameters are written straight from memory");
+
+std::string_view BytesOf(std::span<const float> values) {
+  return {reinterpret_cast<const char*>(values.data()),
+          values.size() * sizeof(float)};
+}
+
+absl::StatusOr<std::string> ReadBlob(CoordinatorStorage& storage,
+                                     const Digest& name) {
+  MLEDGE_ASSIGN_OR_RETURN(std::shared_ptr<const BlobReader> reader,
+                          storage.OpenBlob(name));
+  return reader->Read(0, reader->size_in_bytes());
+}
+
+}  // namespace
+
+ServerOptimizerOptions ResolveServerOptimizer(
+    const v1::Aggregation& aggregation) {
+  if (aggregation.has_adam()) {
+    const v1::ServerAdam& adam = aggregation.adam();
+    ServerAdamOptions options;
+    options.learning_rate = adam.learning_rate();
+    if (adam.has_beta1()) options.beta1 = adam.beta1();
+    if (adam.has_beta2()) options.beta2 = adam.beta2();
+    if (adam.has_tau()) options.tau = adam.tau();
+    return options;
+  }
+  ServerSgdOptions options;
+  if (aggregation.sgd().has_learning_rate()) {
+    options.learning_rate = aggregation.sgd().learning_rate();
+  }
+  options.momentum = aggregation.sgd().momentum();
+  return options;
+}
+
+absl::StatusOr<VersionRecord> StoreVersion(
+    const Publisher::Dependencies& dependencies, absl::Time now,
+    const TaskId& task, const Digest& package, RoundNumber round,
+    VersionNumber version, const ParameterVector& parameters) {
+  const std::string_view bytes = BytesOf(parameters.values());
+  VersionRecord record;
+  record.task = task;
+  record.version = version;
+  record.round = round;
+  record.parameters_size_in_bytes = bytes.size();
+  record.published_at = now;
+  MLEDGE_ASSIGN_OR_RETURN(record.parameters,
+                          dependencies.storage->PutBlob(bytes));
+  v1::VersionStatement statement;
+  statement.set_task_id(task.value());
+  statement.set_version(version.value());
+  statement.set_parameters_sha256(record.parameters.ToBytes());
+  statement.set_package_sha256(package.ToBytes());
+  statement.set_layout_fingerprint(
+      parameters.layout()->fingerprint().ToBytes());
+  absl::StatusOr<v1::SignedMessage> signed_statement =
+      dependencies.sign_version(statement);
+  if (!signed_statement.ok()) {
+    // Whatever the signer says, the parameters are not at fault.
+    return absl::UnavailableError(StrCat("signing version ", version.value(),
+                                         " of task ", task.value(), ": ",
+                                         signed_statement.status().message()));
+  }
+  record.signed_statement = signed_statement->SerializeAsString();
+  return record;
+}
+
+absl::StatusOr<std::unique_ptr<Publisher>> Publisher::Create(
+    Dependencies dependencies, const v1::Aggregation& aggregation,
+    std::shared_ptr<const ParameterLayout> layout, const TaskRecord& task,
+    const VersionRecord& newest) {
+  std::unique_ptr<Publisher> publisher(new Publisher());
+  publisher->dependencies_ = std::move(dependencies);
+  publisher->layout_ = layout;
+  publisher->task_ = task.id;
+  publisher->package_ = task.package;
+  publisher->version_ = newest.version;
+  publisher->applied_round_ = newest.round;
+  MLEDGE_ASSIGN_OR_RETURN(
+      std::string bytes,
+      ReadBlob(*publisher->dependencies_.storage, newest.parameters));
+  publisher->parameters_ = ParameterVector(layout);
+  const std::span<float> values = publisher->parameters_.values();
+  if (bytes.size() != values.size_bytes()) {
+    return absl::DataLossError(
+        StrCat("parameters of version ", newest.version.value(), " of task ",
+               task.id.value(), " are ", bytes.size(),
+               " bytes, its layout has ", values.size_bytes()));
+  }
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+
+  const ServerOptimizerOptions options = ResolveServerOptimizer(aggregation);
+  const auto* const sgd = std::get_if<ServerSgdOptions>(&options);
+  publisher->optimizer_has_state_ = sgd == nullptr || sgd->momentum != 0;
+  MLEDGE_ASSIGN_OR_RETURN(publisher->optimizer_,
+                          ServerOptimizer::Create(options, layout));
+  if (newest.optimizer_state.has_value()) {
+    MLEDGE_ASSIGN_OR_RETURN(
+        std::string state,
+        ReadBlob(*publisher->dependencies_.storage, *newest.optimizer_state));
+    MLEDGE_RETURN_IF_ERROR(publisher->optimizer_->Restore(state));
+  }
+  return publisher;
+}
+
+absl::StatusOr<VersionRecord> Publisher::Publish(absl::Time now,
+                                                 RoundNumber round,
+                                                 const AggregationSum& sum) {
+  MLEDGE_RETURN_IF_ERROR(broken_);
+  if (applied_round_ != round) {
+    if (absl::Status applied =
+            optimizer_->Apply(sum, &parameters_, dependencies_.pool);
+        !applied.ok()) {
+      broken_ = absl::FailedPreconditionError(applied.message());
+      return broken_;
+    }
+    applied_round_ = round;
+    version_ = version_.Next();
+  }
+  MLEDGE_ASSIGN_OR_RETURN(VersionRecord record,
+                          StoreVersion(dependencies_, now, task_, package_,
+                                       round, version_, parameters_));
+  if (optimizer_has_state_) {
+    MLEDGE_ASSIGN_OR_RETURN(
+        record.optimizer_state,
+        dependencies_.storage->PutBlob(optimizer_->Serialize()));
+  }
+  return record;
+}
+
+}  // namespace mledge

@@ -1,0 +1,145 @@
+#include "mledge/coordinator/storage/schema.h"
+
+#include <array>
+#include <utility>
+
+#include "mledge/core/status_macros.h"
+#include "mledge/core/strings.h"
+
+namespace mledge {
+namespace {
+
+// Times are nanoseconds since the Unix epoch; digests are blobs of 32 bytes;
+// states and kinds are the numbers of the enums in storage.h.
+constexpr std::array<const char*, 3> kMigrations = {
+    // 1
+    R"sql(
+CREATE TABLE owner (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  epoch INTEGER NOT NULL
+) STRICT;
+INSERT INTO owner VALUES (1, 0);
+
+CREATE TABLE tasks (
+  id TEXT PRIMARY KEY,
+  signed_task BLOB NOT NULL,
+  package BLOB NOT NULL,
+  submitted_by TEXT NOT NULL,
+  submitted_at INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  round INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  bytes_received INTEGER NOT NULL,
+  bytes_sent INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE versions (
+  task TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  round INTEGER NOT NULL,
+  parameters BLOB NOT NULL,
+  parameters_size INTEGER NOT NULL,
+  optimizer_state BLOB,
+  signed_statement BLOB NOT NULL,
+  published_at INTEGER NOT NULL,
+  PRIMARY KEY (task, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE assignments (
+  id TEXT PRIMARY KEY,
+  task TEXT NOT NULL,
+  device TEXT NOT NULL,
+  round INTEGER NOT NULL,
+  kind INTEGER NOT NULL,
+  ordinal INTEGER NOT NULL,
+  base_version INTEGER NOT NULL,
+  issued_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  content BLOB
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE rounds (
+  task TEXT NOT NULL,
+  round INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  base_version INTEGER NOT NULL,
+  started_at INTEGER NOT NULL,
+  deadline INTEGER NOT NULL,
+  PRIMARY KEY (task, round)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE checkpoints (
+  task TEXT NOT NULL,
+  round INTEGER NOT NULL,
+  slot INTEGER NOT NULL,
+  sum BLOB NOT NULL,
+  folded TEXT NOT NULL,
+  PRIMARY KEY (task, round, slot)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE devices (
+  id TEXT PRIMARY KEY,
+  role TEXT NOT NULL,
+  population TEXT NOT NULL,
+  software TEXT NOT NULL,
+  last_seen INTEGER NOT NULL,
+  assignments TEXT NOT NULL,
+  acknowledged INTEGER NOT NULL,
+  failed INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+  task TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  event BLOB NOT NULL,
+  PRIMARY KEY (task, sequence)
+) STRICT, WITHOUT ROWID;
+)sql",
+    // 2: a start reads the assignments of a few rounds out of very many.
+    R"sql(
+CREATE INDEX assignments_by_round ON assignments (task, round);
+)sql",
+    // 3: a task's minimum_interval holds across restarts.
+    R"sql(
+ALTER TABLE devices ADD COLUMN last_assigned TEXT NOT NULL DEFAULT '';
+)sql",
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Database>> OpenDatabase(std::string path) {
+  return Database::Open(std::move(path),
+                        "restore the state directory from a backup, or move it "
+                        "away to start without its tasks");
+}
+
+int LatestSchemaVersion() { return static_cast<int>(kMigrations.size()); }
+
+absl::StatusOr<int> SchemaVersion(Database& database) {
+  MLEDGE_ASSIGN_OR_RETURN(Statement statement,
+                          database.Prepare("PRAGMA user_version"));
+  MLEDGE_ASSIGN_OR_RETURN(const bool row, statement.Step());
+  return row ? static_cast<int>(statement.Integer(0)) : 0;
+}
+
+absl::Status MigrateSchema(Database& database, int version) {
+  MLEDGE_ASSIGN_OR_RETURN(int current, SchemaVersion(database));
+  if (current > LatestSchemaVersion()) {
+    return absl::FailedPreconditionError(
+        StrCat(database.path(), " has schema version ", current,
+               ", this program knows versions up to ", LatestSchemaVersion(),
+               ": it was written by a newer mledge-coordinator; run that one"));
+  }
+  for (; current < version; ++current) {
+    MLEDGE_RETURN_IF_ERROR(database.InTransaction([&]() -> absl::Status {
+      MLEDGE_RETURN_IF_ERROR(
+          database.Execute(kMigrations[static_cast<size_t>(current)]));
+      return database.Execute(StrCat("PRAGMA user_version = ", current + 1));
+    }));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace mledge

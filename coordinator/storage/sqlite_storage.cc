@@ -1,0 +1,154 @@
+#include "mledge/coordinator/storage/sqlite_storage.h"
+
+#include <set>
+#include <utility>
+
+#include "mledge/coordinator/storage/records.h"
+#include "mledge/coordinator/storage/schema.h"
+#include "mledge/core/file.h"
+#include "mledge/core/status_macros.h"
+#include "mledge/core/strings.h"
+
+namespace mledge {
+
+SqliteStorage::SqliteStorage(std::unique_ptr<DirectoryLock> directory_lock,
+                             std::unique_ptr<Database> database,
+                             std::unique_ptr<BlobStore> blobs,
+                             std::unique_ptr<UpdateSpool> spool)
+    : directory_lock_(std::move(directory_lock)),
+      blobs_(std::move(blobs)),
+      spool_(std::move(spool)),
+      database_(std::move(database)) {}
+
+absl::StatusOr<std::unique_ptr<SqliteStorage>> SqliteStorage::Open(
+    const std::string& directory) {
+  if (absl::Status status = EnsureWritableDirectory(directory); !status.ok()) {
+    return absl::Status(
+        status.code(),
+        StrCat(status.message(),
+               ": make the folder writable for this process, or name another "
+               "state_directory"));
+  }
+  MLEDGE_ASSIGN_OR_RETURN(std::unique_ptr<DirectoryLock> lock,
+                          DirectoryLock::Acquire(directory, "coordinator"));
+  MLEDGE_ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
+                          OpenDatabase(StrCat(directory, "/coordinator.db")));
+  MLEDGE_RETURN_IF_ERROR(MigrateSchema(*database));
+  MLEDGE_ASSIGN_OR_RETURN(std::unique_ptr<BlobStore> blobs,
+                          BlobStore::Open(StrCat(directory, "/blobs")));
+  MLEDGE_ASSIGN_OR_RETURN(std::unique_ptr<UpdateSpool> spool,
+                          UpdateSpool::Open(StrCat(directory, "/spool")));
+  // The database's own file must survive as well.
+  MLEDGE_RETURN_IF_ERROR(SyncDirectory(directory));
+  std::unique_ptr<SqliteStorage> storage(
+      new SqliteStorage(std::move(lock), std::move(database), std::move(blobs),
+                        std::move(spool)));
+  {
+    MutexLock mutex_lock(&storage->mutex_);
+    MLEDGE_RETURN_IF_ERROR(storage->TakeOwnership());
+  }
+  return storage;
+}
+
+absl::StatusOr<int64_t> SqliteStorage::ReadEpoch() {
+  MLEDGE_ASSIGN_OR_RETURN(Statement row,
+                          database_->Prepare("SELECT epoch FROM owner"));
+  MLEDGE_ASSIGN_OR_RETURN(const bool found, row.Step());
+  if (!found) {
+    return absl::DataLossError(
+        StrCat(database_->path(),
+               " has no owner: restore the state directory from a backup"));
+  }
+  return row.Integer(0);
+}
+
+absl::Status SqliteStorage::TakeOwnership() {
+  MLEDGE_RETURN_IF_ERROR(database_->Begin());
+  absl::Status status =
+      database_->Execute("UPDATE owner SET epoch = epoch + 1");
+  if (status.ok()) {
+    const absl::StatusOr<int64_t> epoch = ReadEpoch();
+    status = epoch.status();
+    if (epoch.ok()) epoch_ = *epoch;
+  }
+  return database_->End(status);
+}
+
+absl::Status SqliteStorage::CheckOwnership() {
+  MLEDGE_ASSIGN_OR_RETURN(const int64_t epoch, ReadEpoch());
+  if (epoch == epoch_) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      StrCat("another coordinator has taken over ", database_->path(),
+             " (owner epoch ", epoch, ", this process has ", epoch_,
+             "): this one must stop"));
+}
+
+absl::StatusOr<StoredState> SqliteStorage::Load() {
+  MutexLock lock(&mutex_);
+  return LoadRecords(*database_);
+}
+
+absl::Status SqliteStorage::Commit(const Transaction& transaction) {
+  MutexLock lock(&mutex_);
+  MLEDGE_RETURN_IF_ERROR(database_->Begin());
+  absl::Status status = CheckOwnership();
+  if (status.ok()) status = WriteRecords(*database_, transaction);
+  MLEDGE_RETURN_IF_ERROR(database_->End(status));
+  blobs_->Named(BlobsNamedBy(transaction));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<AssignmentRecord> SqliteStorage::FindAssignment(
+    const AssignmentId& id) {
+  MutexLock lock(&mutex_);
+  return LoadAssignment(*database_, id);
+}
+
+absl::StatusOr<std::vector<EventRecord>> SqliteStorage::ReadEvents(
+    const TaskId& task, int64_t after_sequence) {
+  MutexLock lock(&mutex_);
+  return LoadEvents(*database_, task, after_sequence);
+}
+
+absl::StatusOr<Digest> SqliteStorage::PutBlob(std::string_view bytes) {
+  return blobs_->Put(bytes);
+}
+
+absl::StatusOr<std::shared_ptr<const BlobReader>> SqliteStorage::OpenBlob(
+    const Digest& name) {
+  return blobs_->Get(name);
+}
+
+absl::Status SqliteStorage::CollectGarbage() {
+  // The lock keeps a Commit from naming what is being found nameless.
+  MutexLock lock(&mutex_);
+  MLEDGE_RETURN_IF_ERROR(CheckOwnership());
+  MLEDGE_ASSIGN_OR_RETURN(const std::set<Digest> referenced,
+                          ReferencedBlobs(*database_));
+  MLEDGE_RETURN_IF_ERROR(blobs_->Collect(referenced));
+  std::vector<AssignmentId> unused;
+  for (const AssignmentId& assignment : spool_->Idle()) {
+    MLEDGE_ASSIGN_OR_RETURN(const bool needed,
+                            SpoolIsNeeded(*database_, assignment));
+    if (!needed) unused.push_back(assignment);
+  }
+  return spool_->Discard(unused);
+}
+
+absl::StatusOr<std::unique_ptr<SpoolWriter>> SqliteStorage::OpenSpoolWriter(
+    const AssignmentId& assignment, const Digest& content,
+    uint64_t size_in_bytes) {
+  return spool_->OpenWriter(assignment, content, size_in_bytes);
+}
+
+absl::StatusOr<std::unique_ptr<SpooledUpdate>> SqliteStorage::OpenSpooled(
+    const AssignmentId& assignment) {
+  return spool_->OpenUpdate(assignment);
+}
+
+absl::Status SqliteStorage::DiscardSpooled(
+    std::span<const AssignmentId> assignments) {
+  return spool_->Discard(assignments);
+}
+
+}  // namespace mledge

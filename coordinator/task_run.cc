@@ -1,0 +1,411 @@
+#include "mledge/coordinator/task_run.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "mledge/coordinator/internal/task_events.h"
+#include "mledge/core/logging.h"
+#include "mledge/core/status_macros.h"
+
+namespace mledge {
+
+TaskRun::TaskRun(TaskPlan plan, TaskRecord record)
+    : plan_(std::move(plan)),
+      record_(std::move(record)),
+      candidates_(plan_.minimum_interval) {}
+
+bool TaskRun::RoundsAreDone() const {
+  return record_.version.value() >= plan_.rounds;
+}
+
+// Waiting devices.
+
+void TaskRun::DeviceWaits(absl::Time now, CandidatePool::Candidate device,
+                          absl::Time last_assigned) {
+  if (round_ != nullptr && round_->Knows(device.device)) {
+    const DeviceId id = device.device;
+    benched_[id] = {std::move(device), last_assigned};
+    return;
+  }
+  candidates_.Add(now, std::move(device), last_assigned);
+}
+
+void TaskRun::EvaluatorWaits(const DeviceId& evaluator) {
+  evaluators_.insert(evaluator);
+}
+
+void TaskRun::DeviceLeaves(const DeviceId& device) {
+  candidates_.Remove(device);
+  benched_.erase(device);
+  evaluators_.erase(device);
+}
+
+bool TaskRun::Hungry(absl::Time now) const {
+  if (ended()) return false;
+  if (round_ != nullptr) {
+    if (round_->wanted() > 0 && candidates_.size() > 0 &&
+        now < round_->plan().deadline) {
+      return true;
+    }
+  } else if (!RoundsAreDone() && candidates_.size() >= plan_.minimum_waiting) {
+    return true;
+  }
+  for (const auto& evaluation : evaluations_) {
+    if (evaluation->wanted() == 0) continue;
+    const auto unasked = [&](const DeviceId& device) {
+      return !evaluation->asked().contains(device);
+    };
+    if (!plan_.evaluate_on_devices) {
+      if (std::any_of(evaluators_.begin(), evaluators_.end(), unasked)) {
+        return true;
+      }
+      continue;
+    }
+    if (candidates_.HasOtherThan(evaluation->asked())) return true;
+    for (const auto& [device, benched] : benched_) {
+      if (unasked(device)) return true;
+    }
+  }
+  return false;
+}
+
+Effects TaskRun::TakeDevices(absl::Time now) {
+  Effects effects;
+  if (ended()) return effects;
+  FillRound(now, effects);
+  if (round_ == nullptr && !RoundsAreDone() &&
+      candidates_.size() >= plan_.minimum_waiting) {
+    StartRound(now, effects);
+  }
+  HandOutEvaluations(now, effects);
+  Advance(now, effects);
+  return effects;
+}
+
+void TaskRun::StartRound(absl::Time now, Effects& effects) {
+  RoundPlan plan;
+  plan.task = plan_.task;
+  plan.round = record_.round.Next();
+  plan.base_version = record_.version;
+  plan.minimum = plan_.minimum;
+  plan.target = plan_.target;
+  plan.assigned = plan_.assigned;
+  plan.started_at = now;
+  plan.deadline = now + plan_.deadline;
+  plan.session = plan_.session;
+  round_ = std::make_unique<Round>(plan);
+  record_.round = plan.round;
+  checkpoint_slot_ = 0;
+  round_bytes_received_ = 0;
+  const TrainingRandom random({.task_seed = plan_.seed,
+                               .ordinal = plan.round.value(),
+                               .purpose = "cohort"});
+  for (const CandidatePool::Candidate& candidate :
+       candidates_.Draw(plan_.assigned, random, avoid_)) {
+    const absl::Status assigned =
+        round_->Assign(now, candidate.device, candidate.next_ordinal).status();
+    CHECK(assigned.ok()) << assigned;
+  }
+  effects.persist.rounds.push_back(round_->record());
+  effects.persist.tasks.push_back(record_);
+  Store(RoundStartedEvent(MakeEvent(now, plan.round), *round_), effects);
+  TakeChanges(round_->TakeChanges(), effects);
+}
+
+void TaskRun::FillRound(absl::Time now, Effects& effects) {
+  if (round_ == nullptr || now >= round_->plan().deadline) return;
+  const int64_t wanted = round_->wanted();
+  if (wanted == 0 || candidates_.size() == 0) return;
+  // Each filling has a stream of its own.
+  const TrainingRandom random({.task_seed = plan_.seed,
+                               .device = std::to_string(round_->handed_out()),
+                               .ordinal = round_->plan().round.value(),
+                               .purpose = "cohort-replacement"});
+  for (const CandidatePool::Candidate& candidate :
+       candidates_.Draw(wanted, random, avoid_)) {
+    const absl::Status assigned =
+        round_->Assign(now, candidate.device, candidate.next_ordinal).status();
+    CHECK(assigned.ok()) << assigned;
+  }
+  TakeChanges(round_->TakeChanges(), effects);
+  ShowProgress(now, effects);
+}
+
+void TaskRun::HandOutEvaluations(absl::Time now, Effects& effects) {
+  // The oldest version first.
+  for (const auto& evaluation : evaluations_) {
+    if (!plan_.evaluate_on_devices) {
+      for (auto it = evaluators_.begin();
+           it != evaluators_.end() && evaluation->wanted() > 0;) {
+        if (evaluation->Assign(now, *it, AssignmentOrdinal(0)).ok()) {
+          it = evaluators_.erase(it);
+        } else {
+          ++it;
+        }
+      }
+    } else if (evaluation->wanted() > 0) {
+      const TrainingRandom random(
+          {.task_seed = plan_.seed,
+           .device = std::to_string(evaluation->asked().size()),
+           .ordinal = evaluation->plan().version.value(),
+           .purpose = "evaluation"});
+      for (const CandidatePool::Candidate& candidate : candidates_.DrawWithout(
+               evaluation->wanted(), random, evaluation->asked())) {
+        evaluation->Assign(now, candidate.device, candidate.next_ordinal)
+            .IgnoreError();  // drawn from those not asked
+      }
+      for (auto it = benched_.begin();
+           it != benched_.end() && evaluation->wanted() > 0;) {
+        const CandidatePool::Candidate& candidate = it->second.candidate;
+        if (evaluation->Assign(now, candidate.device, candidate.next_ordinal)
+                .ok()) {
+          it = benched_.erase(it);
+        } else {
+          ++it;
+        }
+      }
+    }
+    TakeChanges(evaluation->TakeChanges(), effects);
+  }
+}
+
+// Updates.
+
+EvaluationSession* TaskRun::FindEvaluation(const AssignmentId& id) {
+  for (const auto& evaluation : evaluations_) {
+    if (evaluation->Find(id) != nullptr) return evaluation.get();
+  }
+  return nullptr;
+}
+
+const AssignmentRecord* TaskRun::FindAssignment(const AssignmentId& id) const {
+  if (round_ != nullptr) {
+    if (const TrainingAssignment* found = round_->Find(id)) {
+      return &found->record();
+    }
+  }
+  for (const auto& evaluation : evaluations_) {
+    if (const TrainingAssignment* found = evaluation->Find(id)) {
+      return &found->record();
+    }
+  }
+  const auto finished = finished_.find(id);
+  return finished == finished_.end() ? nullptr : &finished->second.record();
+}
+
+std::string TaskRun::FailureOf(const AssignmentId& id) const {
+  if (round_ != nullptr) {
+    if (const TrainingAssignment* found = round_->Find(id)) {
+      return found->reason();
+    }
+  }
+  const auto finished = finished_.find(id);
+  return finished == finished_.end() ? "" : finished->second.reason();
+}
+
+absl::StatusOr<std::optional<UpdateOutcome>> TaskRun::Judge(
+    absl::Time now, const AssignmentId& id, const Digest& content) const {
+  const AssignmentRecord* const record = FindAssignment(id);
+  if (record == nullptr) {
+    return absl::NotFoundError(StrCat("no assignment ", id.value()));
+  }
+  if (record->state == AssignmentState::kIssued && now < record->expires_at) {
+    return std::nullopt;
+  }
+  return JudgeUpdate(*record, content);
+}
+
+absl::StatusOr<TaskRun::Arrival> TaskRun::UpdateArrived(
+    absl::Time now, const AssignmentId& id, const Digest& content,
+    uint64_t size_in_bytes, const UpdateView& update) {
+  Arrival arrival;
+  Effects& effects = arrival.effects;
+  if (round_ != nullptr && round_->Find(id) != nullptr) {
+    MLEDGE_ASSIGN_OR_RETURN(arrival.outcome,
+                            round_->Acknowledge(now, id, content));
+    if (arrival.outcome == UpdateOutcome::kAcknowledged) {
+      round_bytes_received_ += size_in_bytes;
+      record_.bytes_received += size_in_bytes;
+      ShowProgress(now, effects);
+    }
+  } else if (EvaluationSession* evaluation = FindEvaluation(id)) {
+    MLEDGE_ASSIGN_OR_RETURN(arrival.outcome,
+                            evaluation->Acknowledge(now, id, content, update));
+    if (arrival.outcome == UpdateOutcome::kAcknowledged) {
+      record_.bytes_received += size_in_bytes;
+    }
+  } else if (const AssignmentRecord* record = FindAssignment(id)) {
+    arrival.outcome = JudgeUpdate(*record, content);
+    return arrival;
+  } else {
+    return absl::NotFoundError(StrCat("no assignment ", id.value()));
+  }
+  Advance(now, effects);
+  return arrival;
+}
+
+Effects TaskRun::DeviceFails(absl::Time now, const AssignmentId& id,
+                             const std::string& reason) {
+  Effects effects;
+  if (round_ != nullptr && round_->Find(id) != nullptr) {
+    // Closing or publishing: the assignment has ended, nothing to do.
+    round_->DeviceFails(id, reason).IgnoreError();
+    ShowProgress(now, effects);
+  } else if (EvaluationSession* evaluation = FindEvaluation(id)) {
+    evaluation->DeviceFails(id, reason).IgnoreError();
+  }
+  Advance(now, effects);
+  return effects;
+}
+
+// Jobs.
+
+Effects TaskRun::FoldDone(absl::Time now) {
+  Effects effects;
+  const std::optional<Job> done = std::exchange(job_, std::nullopt);
+  CHECK(done.has_value() && std::holds_alternative<FoldJob>(*done));
+  if (round_ != nullptr &&
+      round_->plan().round == std::get<FoldJob>(*done).round) {
+    const absl::Status status = round_->session().FinishFold();
+    CHECK(status.ok()) << status;
+  }
+  Advance(now, effects);
+  return effects;
+}
+
+Effects TaskRun::CheckpointDone(absl::Time now, const Digest& sum) {
+  Effects effects;
+  std::optional<Job> done = std::exchange(job_, std::nullopt);
+  CHECK(done.has_value() && std::holds_alternative<CheckpointJob>(*done));
+  CheckpointJob& job = std::get<CheckpointJob>(*done);
+  if (round_ != nullptr && round_->plan().round == job.round) {
+    absl::StatusOr<std::vector<AssignmentId>> saved =
+        round_->session().FinishCheckpoint();
+    CHECK(saved.ok()) << saved.status();
+    effects.persist.checkpoints.push_back({.task = plan_.task,
+                                           .round = job.round,
+                                           .slot = job.slot,
+                                           .sum = sum,
+                                           .folded = std::move(job.folded)});
+    effects.discard = *std::move(saved);
+    checkpoint_slot_ = 1 - job.slot;
+  }
+  Advance(now, effects);
+  return effects;
+}
+
+Effects TaskRun::PublishDone(absl::Time now, Publication publication) {
+  Effects effects;
+  const std::optional<Job> done = std::exchange(job_, std::nullopt);
+  CHECK(done.has_value() && std::holds_alternative<PublishJob>(*done));
+  if (round_ == nullptr ||
+      round_->plan().round != std::get<PublishJob>(*done).round) {
+    return effects;  // the task ended meanwhile
+  }
+  const absl::Status published = round_->Published();
+  CHECK(published.ok()) << published;
+  record_.version = publication.version.version;
+  record_.bytes_sent = publication.bytes_sent;
+  // One transaction: version, end of the round, what people are told of it.
+  v1::TaskEvent event = MakeEvent(now, round_->plan().round);
+  v1::RoundCompleted& completed = *event.mutable_round_completed();
+  completed.set_version(record_.version.value());
+  completed.set_updates(round_->acknowledged());
+  completed.set_failed_devices(round_->failed_devices());
+  completed.set_training_loss(publication.training_loss);
+  completed.set_training_metric(publication.training_metric);
+  completed.set_examples(publication.examples);
+  completed.set_bytes_received(round_bytes_received_);
+  completed.set_bytes_sent(publication.bytes_sent - bytes_sent_before_round_);
+  completed.set_duration_milliseconds(
+      absl::ToInt64Milliseconds(now - round_->plan().started_at));
+  bytes_sent_before_round_ = publication.bytes_sent;
+  if (plan_.evaluate_every <= 0) {
+    loss_ = publication.training_loss;
+    metric_ = publication.training_metric;
+  }
+  effects.persist.rounds.push_back(round_->record());
+  effects.persist.tasks.push_back(record_);
+  Store(std::move(event), effects);
+  if (plan_.EvaluationIsDue(record_.version)) {
+    AddEvaluation(record_.version, round_->plan().round,
+                  now + plan_.evaluation_deadline);
+  }
+  effects.persist.versions.push_back(std::move(publication.version));
+  avoid_.clear();
+  EndRound(now, effects);
+  Advance(now, effects);
+  return effects;
+}
+
+Effects TaskRun::JobFailed(absl::Time now, const absl::Status& status,
+                           JobFailure failure) {
+  Effects effects;
+  const std::optional<Job> failed = std::exchange(job_, std::nullopt);
+  CHECK(failed.has_value());
+  const RoundNumber round =
+      std::visit([](const auto& job) { return job.round; }, *failed);
+  if (round_ == nullptr || round_->plan().round != round) {
+    Advance(now, effects);
+    return effects;
+  }
+  round_->session().Abandon();
+  switch (failure) {
+    case JobFailure::kRetry:
+      retry_at_ = now + kRetryPause;
+      break;
+    case JobFailure::kRoundFails:
+      round_->Fail(std::string(status.message())).IgnoreError();
+      break;
+    case JobFailure::kTaskFails:
+      EndTask(now, TaskState::kFailed,
+              StrCat("round ", round.value(), ": ", status.message()), effects);
+      break;
+  }
+  Advance(now, effects);
+  return effects;
+}
+
+// Time.
+
+Effects TaskRun::Tick(absl::Time now) {
+  Effects effects;
+  candidates_.Tick(now);
+  retry_at_ = std::min(retry_at_, now + kRetryPause);
+  if (round_ != nullptr) {
+    round_->EndBy(now + plan_.deadline);
+    round_->Tick(now);
+  }
+  for (const auto& evaluation : evaluations_) {
+    evaluation->EndBy(now + plan_.evaluation_deadline);
+    evaluation->Tick(now);
+  }
+  Advance(now, effects);
+  return effects;
+}
+
+absl::Time TaskRun::NextTime() const {
+  if (ended()) return absl::InfiniteFuture();
+  absl::Time next = candidates_.NextTime();
+  if (round_ != nullptr) {
+    if (round_->state() == Round::State::kCollecting) {
+      next = std::min(next, round_->plan().deadline);
+    }
+    // A job that rests; one under way reports by itself.
+    if (!job_.has_value() && retry_at_ != absl::InfinitePast()) {
+      next = std::min(next, retry_at_);
+    }
+  }
+  for (const auto& evaluation : evaluations_) {
+    next = std::min(next, evaluation->plan().deadline);
+  }
+  return next;
+}
+
+Effects TaskRun::Cancel(absl::Time now) {
+  Effects effects;
+  EndTask(now, TaskState::kCancelled, "cancelled by an operator", effects);
+  return effects;
+}
+
+}  // namespace mledge

@@ -1,0 +1,181 @@
+#ifndef MLEDGE_COORDINATOR_TASK_RUN_H_
+#define MLEDGE_COORDINATOR_TASK_RUN_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "mledge/aggregation/update_file.h"
+#include "mledge/coordinator/cohort_selection.h"
+#include "mledge/coordinator/effects.h"
+#include "mledge/coordinator/evaluation_session.h"
+#include "mledge/coordinator/round.h"
+#include "mledge/coordinator/storage.h"
+#include "mledge/coordinator/task_plan.h"
+
+// One task from its first round to its end: rounds in sequence, failed ones
+// tried again with other devices under the next number, an evaluation after
+// published versions beside the rounds that follow, the stop rule. Sans-I/O:
+// every event comes with the time, every wish leaves as Effects (effects.h),
+// nothing here blocks or reads a clock. Not thread-safe.
+//
+// What drives it: coordinator.h. What it is made of: round.h,
+// evaluation_session.h, cohort_selection.h.
+
+namespace mledge {
+
+class TaskRun {
+ public:
+  // How long a job that failed for want of room or the like rests.
+  static constexpr absl::Duration kRetryPause = absl::Seconds(1);
+
+  // A new task, or one whose records Restore will be given.
+  TaskRun(TaskPlan plan, TaskRecord record);
+
+  struct Restored {
+    std::vector<VersionRecord> versions;
+    std::vector<RoundRecord> rounds;
+    std::vector<AssignmentRecord> assignments;
+    // What the restored checkpoint of the running round holds.
+    std::vector<AssignmentId> saved;
+    int saved_slot = 1;
+    // All stored ones of the task.
+    std::vector<v1::TaskEvent> events;
+    // The spooled update of an acknowledged evaluation, or null.
+    std::function<const UpdateView*(const AssignmentId&)> evaluation_update;
+  };
+  // Once, before any event.
+  Effects Restore(absl::Time now, Restored restored);
+
+  const TaskPlan& plan() const { return plan_; }
+  const TaskRecord& record() const { return record_; }
+  bool ended() const { return record_.state != TaskState::kRunning; }
+  // Open assignments, by which a device that comes back is recognized.
+  std::vector<AssignmentRecord> OpenAssignments() const;
+
+  // Acknowledged updates whose spool files are still needed.
+  std::vector<AssignmentId> SpooledUpdates() const;
+
+  // Devices that wait. Neither starts anything: that is TakeDevices.
+  void DeviceWaits(absl::Time now, CandidatePool::Candidate device,
+                   absl::Time last_assigned);
+  void EvaluatorWaits(const DeviceId& evaluator);
+  void DeviceLeaves(const DeviceId& device);
+  // Whether TakeDevices would hand out something.
+  bool Hungry(absl::Time now) const;
+  // Hands out what there is to do to those who wait: the round under way is
+  // filled up, the next one started, then versions evaluated.
+  Effects TakeDevices(absl::Time now);
+
+  // What an upload would come to, before its bytes are here: nothing means that
+  // they are wanted. NOT_FOUND: not an assignment that is remembered here.
+  absl::StatusOr<std::optional<UpdateOutcome>> Judge(
+      absl::Time now, const AssignmentId& id, const Digest& content) const;
+  const AssignmentRecord* FindAssignment(const AssignmentId& id) const;
+  // Why it failed; empty if it did not or that is forgotten.
+  std::string FailureOf(const AssignmentId& id) const;
+
+  struct Arrival {
+    UpdateOutcome outcome;
+    Effects effects;
+  };
+  // A complete, synced and valid update. NOT_FOUND as above.
+  absl::StatusOr<Arrival> UpdateArrived(absl::Time now, const AssignmentId& id,
+                                        const Digest& content,
+                                        uint64_t size_in_bytes,
+                                        const UpdateView& update);
+  // The device gave up, or its update was refused.
+  Effects DeviceFails(absl::Time now, const AssignmentId& id,
+                      const std::string& reason);
+
+  // Ends of the job under way.
+  Effects FoldDone(absl::Time now);
+  Effects CheckpointDone(absl::Time now, const Digest& sum);
+  struct Publication {
+    VersionRecord version;
+    // Means over the round's examples, while training.
+    double training_loss = 0;
+    double training_metric = 0;
+    int64_t examples = 0;
+    uint64_t bytes_sent = 0;  // by the task so far
+  };
+  Effects PublishDone(absl::Time now, Publication publication);
+  // `retry`: for want of room or the like, so that it may work later.
+  // Otherwise the round fails, and with `fatal` the task.
+  enum class JobFailure { kRetry, kRoundFails, kTaskFails };
+  Effects JobFailed(absl::Time now, const absl::Status& status,
+                    JobFailure failure);
+  bool job_under_way() const { return job_.has_value(); }
+
+  Effects Tick(absl::Time now);
+  // When Tick has something to do; InfiniteFuture: never.
+  absl::Time NextTime() const;
+  Effects Cancel(absl::Time now);
+
+  // For summaries: of the newest evaluation, else of the last round's training.
+  std::optional<double> loss() const { return loss_; }
+  std::optional<double> metric() const { return metric_; }
+
+ private:
+  struct Benched {
+    CandidatePool::Candidate candidate;
+    absl::Time last_assigned;
+  };
+
+  void StartRound(absl::Time now, Effects& effects);
+  void FillRound(absl::Time now, Effects& effects);
+  void HandOutEvaluations(absl::Time now, Effects& effects);
+  // After every event: takes up what changed and begins what is due.
+  void Advance(absl::Time now, Effects& effects);
+  void BeginJob(absl::Time now, Effects& effects);
+  void TakeChanges(AssignmentChanges changes, Effects& effects);
+  void RoundFailed(absl::Time now, Effects& effects);
+  void EndRound(absl::Time now, Effects& effects);
+  void FinishEvaluations(absl::Time now, Effects& effects);
+  void EndTask(absl::Time now, TaskState state, std::string reason,
+               Effects& effects);
+  void AddEvaluation(VersionNumber version, RoundNumber round,
+                     absl::Time deadline);
+  EvaluationSession* FindEvaluation(const AssignmentId& id);
+  v1::TaskEvent MakeEvent(absl::Time now, RoundNumber round) const;
+  void Store(v1::TaskEvent event, Effects& effects);
+  void ShowProgress(absl::Time now, Effects& effects) const;
+  bool RoundsAreDone() const;
+
+  const TaskPlan plan_;
+  TaskRecord record_;
+  int64_t last_sequence_ = 0;
+
+  std::unique_ptr<Round> round_;  // null between rounds
+  std::vector<std::unique_ptr<EvaluationSession>> evaluations_;
+  // Of the last round and of evaluations that ended since, so that a repeated
+  // upload is recognized.
+  std::map<AssignmentId, TrainingAssignment> finished_;
+  // Devices that let the last round down: others come first.
+  std::set<DeviceId> avoid_;
+
+  CandidatePool candidates_;
+  // Wait too, but have had their part in the round under way.
+  std::map<DeviceId, Benched> benched_;
+  std::set<DeviceId> evaluators_;
+
+  std::optional<Job> job_;
+  absl::Time retry_at_ = absl::InfinitePast();
+  int checkpoint_slot_ = 0;
+  uint64_t round_bytes_received_ = 0;
+  uint64_t bytes_sent_before_round_ = 0;
+  std::optional<double> loss_;
+  std::optional<double> metric_;
+};
+
+}  // namespace mledge
+
+#endif  // MLEDGE_COORDINATOR_TASK_RUN_H_

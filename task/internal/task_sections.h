@@ -1,0 +1,19 @@
+#ifndef MLEDGE_TASK_INTERNAL_TASK_SECTIONS_H_
+#define MLEDGE_TASK_INTERNAL_TASK_SECTIONS_H_
+
+#include "mledge/task/internal/problems.h"
+#include "mledge/v1/task.pb.h"
+
+// Sections of a task that stand for themselves; task/validation.h is the way
+// in. Each fills in its defaults and adds what is wrong.
+
+namespace mledge::task_internal {
+
+void ValidateModel(v1::ModelReference* model, Problems* problems);
+void ValidateLocalTraining(v1::LocalTraining* training, Problems* problems);
+// `task`'s other sections are valid already, if they can be.
+void ValidateSimulation(v1::Task* task, Problems* problems);
+
+}  // namespace mledge::task_internal
+
+#endif  // MLEDGE_TASK_INTERNAL_TASK_SECTIONS_H_

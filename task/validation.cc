@@ -1,0 +1,176 @@
+#include "mledge/task/validation.h"
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "google/protobuf/duration.pb.h"
+#include "mledge/core/ids.h"
+#include "mledge/core/strings.h"
+#include "mledge/task/internal/problems.h"
+#include "mledge/task/internal/task_sections.h"
+
+namespace mledge {
+namespace {
+
+using task_internal::Problems;
+
+constexpr int64_t kLargestCohort = 1'000'000;
+constexpr int64_t kLargestWeight = (int64_t{1} << 31) - 1;
+
+void RequireId(std::string_view field, const std::string& id,
+               Problems* problems) {
+  if (absl::Status status = ValidateId("name", id); !status.ok()) {
+    problems->Add(field, ToStdView(status.message()));
+  }
+}
+
+double InSeconds(const google::protobuf::Duration& duration) {
+  return static_cast<double>(duration.seconds()) + duration.nanos() * 1e-9;
+}
+
+void ValidateCohort(v1::Cohort* cohort, Problems* problems) {
+  const bool has_size = problems->Require(
+      cohort->size() >= 1 && cohort->size() <= kLargestCohort, "cohort.size",
+      StrCat("is ", cohort->size(),
+             "; write how many updates a round wants (1 to ", kLargestCohort,
+             ")"));
+  if (cohort->minimum() == 0) cohort->set_minimum(cohort->size());
+  problems->Require(
+      !has_size ||
+          (cohort->minimum() >= 1 && cohort->minimum() <= cohort->size()),
+      "cohort.minimum",
+      StrCat("is ", cohort->minimum(), "; write 1 to cohort.size, which is ",
+             cohort->size()));
+  if (!cohort->has_over_selection()) cohort->set_over_selection(1);
+  const bool has_over_selection = problems->Require(
+      cohort->over_selection() >= 1 && cohort->over_selection() <= 100,
+      "cohort.over_selection",
+      StrCat("is ", cohort->over_selection(), "; write 1 to 100, such as 1.3"));
+  if (!cohort->has_deadline()) cohort->mutable_deadline()->set_seconds(600);
+  problems->RequirePositive("cohort.deadline", InSeconds(cohort->deadline()),
+                            "10m");
+  cohort->mutable_minimum_interval();
+  problems->RequireNotNegative("cohort.minimum_interval",
+                               InSeconds(cohort->minimum_interval()));
+  if (!has_size || !has_over_selection) return;
+  const auto assigned = static_cast<int64_t>(std::ceil(
+      static_cast<double>(cohort->size()) * cohort->over_selection()));
+  if (cohort->minimum_waiting() == 0) cohort->set_minimum_waiting(assigned);
+  problems->Require(
+      cohort->minimum_waiting() >= assigned, "cohort.minimum_waiting",
+      StrCat("is ", cohort->minimum_waiting(), "; a round assigns ", assigned,
+             " devices (size · over_selection): write that or "
+             "more"));
+}
+
+void ValidateAggregation(v1::Aggregation* aggregation, int64_t cohort_size,
+                         Problems* problems) {
+  if (aggregation->value_bound() == 0) aggregation->set_value_bound(16);
+  if (aggregation->weight_bound() == 0) aggregation->set_weight_bound(1048576);
+  problems->RequirePositive("aggregation.value_bound",
+                            aggregation->value_bound(), "16");
+  problems->Require(aggregation->weight_bound() >= 1 &&
+                        aggregation->weight_bound() <= kLargestWeight,
+                    "aggregation.weight_bound",
+                    StrCat("is ", aggregation->weight_bound(), "; write 1 to ",
+                           kLargestWeight));
+  // Leaves at least the 16 fraction bits that aggregation/fixed_point.h asks
+  // for, whatever rounding the bounds up to powers of two costs.
+  const double weight = aggregation->weighting() == v1::Aggregation::UNIFORM
+                            ? 1.0
+                            : static_cast<double>(aggregation->weight_bound());
+  problems->Require(
+      !(aggregation->value_bound() > 0) ||
+          (aggregation->value_bound() <= 0x1p31 &&
+           aggregation->value_bound() * weight *
+                   static_cast<double>(cohort_size) <=
+               0x1p43),
+      "aggregation",
+      StrCat("value_bound ", aggregation->value_bound(), ", weight_bound ",
+             aggregation->weight_bound(), " and cohort.size ", cohort_size,
+             " together are too large to be added up precisely; their "
+             "product may be 8.7e12, value_bound alone 2.1e9"));
+  switch (aggregation->server_optimizer_case()) {
+    case v1::Aggregation::SERVER_OPTIMIZER_NOT_SET:
+    case v1::Aggregation::kSgd: {
+      v1::ServerSgd* sgd = aggregation->mutable_sgd();
+      if (!sgd->has_learning_rate()) sgd->set_learning_rate(1);
+      problems->RequirePositive("aggregation.sgd.learning_rate",
+                                sgd->learning_rate(), "1");
+      problems->RequireFraction("aggregation.sgd.momentum", sgd->momentum());
+      return;
+    }
+    case v1::Aggregation::kAdam: {
+      v1::ServerAdam* adam = aggregation->mutable_adam();
+      if (!adam->has_beta1()) adam->set_beta1(0.9);
+      if (!adam->has_beta2()) adam->set_beta2(0.99);
+      if (!adam->has_tau()) adam->set_tau(1e-3);
+      problems->RequirePositive("aggregation.adam.learning_rate",
+                                adam->learning_rate(), "0.01");
+      problems->RequireFraction("aggregation.adam.beta1", adam->beta1());
+      problems->RequireFraction("aggregation.adam.beta2", adam->beta2());
+      problems->RequirePositive("aggregation.adam.tau", adam->tau(), "1e-3");
+      return;
+    }
+  }
+}
+
+void ValidateEvaluation(v1::Evaluation* evaluation, int64_t cohort_size,
+                        Problems* problems) {
+  if (!evaluation->has_every()) evaluation->set_every(1);
+  problems->RequireNotNegative("evaluation.every", evaluation->every());
+  if (evaluation->where() == v1::Evaluation::DEVICES) {
+    if (evaluation->devices() == 0) evaluation->set_devices(cohort_size);
+    problems->Require(
+        evaluation->devices() >= 1 && evaluation->devices() <= kLargestCohort,
+        "evaluation.devices",
+        StrCat("is ", evaluation->devices(), "; write 1 to ", kLargestCohort));
+  } else {
+    problems->Require(evaluation->devices() == 0, "evaluation.devices",
+                      "goes with `where: devices` only; leave it out");
+  }
+  if (!evaluation->has_deadline()) {
+    evaluation->mutable_deadline()->set_seconds(600);
+  }
+  problems->RequirePositive("evaluation.deadline",
+                            InSeconds(evaluation->deadline()), "10m");
+}
+
+}  // namespace
+
+absl::Status ValidateTask(v1::Task* task) {
+  Problems problems;
+  if (task->name().empty()) {
+    problems.Add("name", "is missing; name the task, such as my-task");
+  } else {
+    RequireId("name", task->name(), &problems);
+  }
+  if (!task->has_seed()) task->set_seed(1);
+  if (task->population().empty()) task->set_population("default");
+  RequireId("population", task->population(), &problems);
+  task_internal::ValidateModel(task->mutable_model(), &problems);
+  task_internal::ValidateLocalTraining(task->mutable_local_training(),
+                                       &problems);
+  ValidateCohort(task->mutable_cohort(), &problems);
+  ValidateAggregation(task->mutable_aggregation(), task->cohort().size(),
+                      &problems);
+  problems.Require(
+      task->secure_aggregation().mode() == v1::SecureAggregation::OFF,
+      "secure_aggregation.mode",
+      "is missing; secure aggregation is not available yet, and running "
+      "without it is never a default: write `secure_aggregation: {mode: off}`");
+  ValidateEvaluation(task->mutable_evaluation(), task->cohort().size(),
+                     &problems);
+  problems.RequirePositive("stop.rounds", task->stop().rounds(), "10");
+  problems.Require(!task->stop().has_target_metric() ||
+                       std::isfinite(task->stop().target_metric()),
+                   "stop.target_metric", "is not a finite number");
+  if (task->has_simulation()) {
+    task_internal::ValidateSimulation(task, &problems);
+  }
+  return problems.ToStatus();
+}
+
+}  // namespace mledge

@@ -1,0 +1,327 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "mledge/aggregation/secagg/transcript.h"
+#include "mledge/tests/aggregation/secagg/lying_server.h"
+#include "mledge/tests/support/status_matchers.h"
+
+// A server that lies about numbers, models, sessions and groups. Each test is
+// one lie.
+
+namespace mledge::secagg {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+using Outcome = ClientFinished::Outcome;
+
+TEST(DocumentAttackTest, ALoweredThresholdIsRefused) {
+  SessionWorld world(
+      {.devices = 20, .fixed_neighbors = 19, .fixed_threshold = 10});
+  world.Run();
+  for (int i = 0; i < world.size(); ++i) {
+    ExpectLeft(world, i, "threshold");
+    EXPECT_FALSE(world.device(i).finished->update_spent);
+  }
+}
+
+TEST(DocumentAttackTest, AThresholdJustAboveHalfIsRefusedBeforehand) {
+  // γ = 0.1; with t = 58 a server with two stories gets both seeds of a device.
+  SecaggPolicy policy;
+  EXPECT_THAT(CheckParameters(1000, 114, 58, 900, policy),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(CheckParameters(1000, 114, 78, 900, policy), IsOk());
+}
+
+TEST(DocumentAttackTest, ParametersOfTheSemiHonestModelNeedTheDevicesConsent) {
+  SessionWorld world({.devices = 20,
+                      .threat_model = ThreatModel::kSemiHonest,
+                      .graph = GraphKind::kFull});
+  world.policy.session.threat_model = ThreatModel::kSemiMalicious;
+  world.Run();
+  for (int i = 0; i < world.size(); ++i) ExpectLeft(world, i, "threshold");
+}
+
+TEST(DocumentAttackTest, ASmallCohortIsRefused) {
+  SessionWorld world({.devices = 20});
+  world.policy.session.least_clients = 21;
+  world.Run();
+  for (int i = 0; i < world.size(); ++i) ExpectLeft(world, i, "21");
+}
+
+TEST(DocumentAttackTest, AFloorThatIsTooLowIsRefused) {
+  SessionWorld world({.devices = 20});
+  world.policy.session.least_alive = 19;  // the session promises 18
+  world.Run();
+  for (int i = 0; i < world.size(); ++i) ExpectLeft(world, i, "19");
+}
+
+TEST(DocumentAttackTest, ADirectoryThatNobodyWitnessedIsRefused) {
+  SessionWorld world({});
+  const WitnessKey own = [&] {
+    SystemSecretRandom random;
+    return WitnessKey::Generate(random);
+  }();
+  world.witness = [&](WitnessStatement& statement) { statement.Sign(own); };
+  world.Run();
+  for (int i = 0; i < world.size(); ++i) ExpectLeft(world, i, "directory");
+}
+
+TEST(DocumentAttackTest, AWitnessOfAnotherSessionIsRefused) {
+  SessionWorld world({});
+  Lie(world, [&](v1::SecaggServerMessage& message) {
+    if (!message.has_directory()) return;
+    WitnessStatement other =
+        *WitnessStatement::FromProto(message.directory().witness());
+    other.session_number += 1;
+    other.Sign(world.registrar());
+    *message.mutable_directory()->mutable_witness() = other.ToProto();
+  });
+  ExpectLeft(world, kVictim, "about something else");
+}
+
+TEST(DocumentAttackTest, AnOldWitnessIsRefused) {
+  SessionWorld world({});
+  world.witness = [&](WitnessStatement& statement) {
+    statement.time -= absl::Hours(2);
+    statement.Sign(world.registrar());
+  };
+  world.Run();
+  ExpectLeft(world, kVictim, "which is not now");
+}
+
+TEST(DocumentAttackTest, ASecondDirectoryInOneSessionIsRefused) {
+  SessionWorld world({});
+  Lie(world, [&](v1::SecaggServerMessage& message) {
+    if (!message.has_directory()) return;
+    v1::SecaggServerMessage second = message;
+    v1::SecaggDirectory directory;
+    ASSERT_TRUE(directory.ParseFromString(message.directory().directory()));
+    directory.mutable_merkle_root()->front() ^= 1;
+    second.mutable_directory()->set_directory(directory.SerializeAsString());
+    WitnessStatement statement =
+        *WitnessStatement::FromProto(message.directory().witness());
+    statement.directory = Sha256Of(second.directory().directory());
+    statement.Sign(world.registrar());  // even a registrar that signs it
+    *second.mutable_directory()->mutable_witness() = statement.ToProto();
+    world.Deliver(world.device(kVictim), message);
+    message = second;
+  });
+  ExpectLeft(world, kVictim, "a second message");
+}
+
+TEST(DocumentAttackTest, AReplayedSessionIsRefused) {
+  SessionWorld world({});
+  world.Run();
+  world.ExpectExactSum();
+  WorldDevice& device = world.device(kVictim);
+  EXPECT_EQ(device.finished->outcome, Outcome::kCounted);
+  // A new update, and the old offer.
+  device.client.reset();
+  ClientUpdate update = world.UpdateOf(device);
+  update.id = "another update";
+  CertificateMembers members(
+      world.pki().root().certificate(), {world.pki().registrar().certificate()},
+      *RevocationList::Parse(
+          RevocationList::Sign(
+              [&] {
+                v1::RevocationList list;
+                list.set_number(1);
+                list.set_issued_unix_milliseconds(
+                    absl::ToUnixMillis(world.now()));
+                list.set_fresh_until_unix_milliseconds(
+                    absl::ToUnixMillis(world.now() + absl::Hours(1)));
+                return list;
+              }(),
+              world.pki().registrar()),
+          world.pki().root().certificate(), world.now(), 0),
+      absl::Hours(1));
+  SystemSecretRandom random;
+  auto client = SecaggClient::Create(
+      world.policy, std::move(update),
+      {device.signer.get(), &members, &random, world.registrar().public_key()},
+      device.journal, nullptr);
+  ASSERT_THAT(client, IsOk());
+  v1::SecaggServerMessage offer;
+  offer.mutable_offer()->set_offer(world.offer().bytes);
+  const ClientEffects effects = (*client)->OnMessage(world.now(), offer);
+  const auto& left = std::get<ClientFinished>(effects.back());
+  EXPECT_EQ(left.outcome, Outcome::kLeft);
+  EXPECT_THAT(left.reason.message(), HasSubstr("not above the last one"));
+}
+
+TEST(DocumentAttackTest, AnUpdateEntersNoSecondSession) {
+  // Whether the first one succeeded, or its end was hidden from the device.
+  for (const bool succeeded : {true, false}) {
+    SessionWorld world({.devices = 20});
+    if (!succeeded) {
+      for (int i = 10; i < 20; ++i) {
+        world.device(i).stops_before = Step::kUnmask;
+      }
+    }
+    world.Run();
+    WorldDevice& device = world.device(kVictim);
+    ASSERT_TRUE(device.finished->update_spent);
+    EXPECT_THAT(world.MakeClient(device),
+                StatusIs(absl::StatusCode::kFailedPrecondition,
+                         HasSubstr("enters no other")));
+  }
+}
+
+TEST(DocumentAttackTest, AnUpdateIsNotOfferedTwiceWithinOneProcess) {
+  SessionWorld world({});
+  Lie(world, [&](v1::SecaggServerMessage& message) {
+    if (!message.has_sets()) return;
+    v1::SecaggOffer offer = world.offer_message;
+    offer.set_session_number(100);
+    message.mutable_offer()->set_offer(offer.SerializeAsString());
+  });
+  ExpectLeft(world, kVictim, "a second message");
+}
+
+TEST(DocumentAttackTest, ASecondMaskedInputAfterARestartIsNotMade) {
+  SessionWorld world({});
+  absl::Status restarted;
+  world.to_device = [&](WorldDevice& to, v1::SecaggServerMessage& message) {
+    if (&to == &world.device(kVictim) && message.has_sets()) {
+      to.masked_input = nullptr;  // the disk lost it
+      restarted = world.Restart(to);
+      to.stopped = true;
+    }
+    return true;
+  };
+  world.Run();
+  EXPECT_THAT(restarted, StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(world.device(kVictim).uploads, SizeIs(1));
+}
+
+TEST(DocumentAttackTest, ADeviceThatRestartsAfterItsSharesLeavesTheSession) {
+  SessionWorld world({});
+  world.to_device = [&](WorldDevice& to, v1::SecaggServerMessage& message) {
+    if (&to == &world.device(kVictim) && message.has_boxes() &&
+        !to.finished.has_value()) {
+      EXPECT_THAT(world.Restart(to), IsOk());
+    }
+    return true;
+  };
+  world.Run();
+  world.ExpectExactSum();
+  EXPECT_THAT(world.device(kVictim).uploads, SizeIs(0));
+  EXPECT_THAT(world.finished[0].counted, SizeIs(19));
+  EXPECT_FALSE(world.device(kVictim).finished->update_spent);
+}
+
+TEST(DocumentAttackTest, DevicesWithAnotherModelDoNotTakePart) {
+  SessionWorld world({.dropout_fraction = 0.1});
+  WorldDevice& device = world.device(kVictim);
+  ASSERT_THAT(world.MakeClient(device), IsOk());
+  ClientUpdate update = world.UpdateOf(device);
+  update.base_version_entry = Sha256Of("a model made for this device");
+  // The offer speaks of the version that everybody else has.
+  SystemSecretRandom random;
+  UnauthenticatedMembers members;
+  device.client = *SecaggClient::Create(
+      world.policy, std::move(update),
+      {device.signer.get(), &members, &random, world.registrar().public_key()},
+      "", nullptr);
+  world.Run();
+  ExpectLeft(world, kVictim, "is not the model that this device was given");
+  world.ExpectExactSum();
+}
+
+// Two offers, one for each model: no key of one session is one of the other's.
+TEST(DocumentAttackTest, MasksOfDifferentOffersDoNotCancel) {
+  SystemSecretRandom random;
+  auto a = *AgreementKeyPair::FromSeed(
+      AgreementSuite::kX25519, MaskSeed::Generate(random), KeyRole::kMask);
+  auto b = *AgreementKeyPair::FromSeed(
+      AgreementSuite::kX25519, MaskSeed::Generate(random), KeyRole::kMask);
+  const Digest one = SessionId("offer with model 1", "directory", 0);
+  const Digest two = SessionId("offer with model 2", "directory", 0);
+  const auto mask = [](AgreementKeyPair& own, const AgreementKeyPair& peer,
+                       const Digest& session, uint32_t i, uint32_t j) {
+    return own.Agree(peer.public_key())->DeriveMaskSeed({session, i, j});
+  };
+  EXPECT_TRUE(mask(a, b, one, 0, 1).EqualsConstantTime(mask(b, a, one, 1, 0)));
+  EXPECT_FALSE(mask(a, b, one, 0, 1).EqualsConstantTime(mask(b, a, two, 1, 0)));
+}
+
+TEST(DocumentAttackTest, AVersionLogThatTheRegistrarDidNotSignIsRefused) {
+  SessionWorld world({});
+  const WitnessKey own = [] {
+    SystemSecretRandom random;
+    return WitnessKey::Generate(random);
+  }();
+  VersionLogHead head =
+      *VersionLogHead::FromProto(world.offer_message.version_log());
+  head.Sign(own);
+  *world.offer_message.mutable_version_log() = head.ToProto();
+  world.Run();
+  for (int i = 0; i < world.size(); ++i) ExpectLeft(world, i, "version log");
+}
+
+// Buffered cohorts: who alone has a base version would be alone in the sum.
+TEST(DocumentAttackTest, ABaseVersionThatNobodySharesIsRefused) {
+  SessionWorld world({.devices = 20, .identities = false});
+  const Digest task = Sha256Of("task");
+  VersionLogHead head =
+      *VersionLogHead::FromProto(world.offer_message.version_log());
+  head.head = ExtendVersionLog(task, 1, head.head, Sha256Of("version 1"));
+  head.length = 2;
+  head.Sign(world.registrar());
+  *world.offer_message.mutable_version_log() = head.ToProto();
+  world.offer_message.add_entries(Sha256Of("version 1").ToBytes());
+  world.offer_message.set_maximum_staleness(1);
+  // Everybody else is one version behind, which is allowed.
+  WorldDevice& device = world.device(kVictim);
+  ClientUpdate update = world.UpdateOf(device);
+  update.base_version = 1;
+  update.base_version_entry = Sha256Of("version 1");
+  SystemSecretRandom random;
+  UnauthenticatedMembers members;
+  device.client = *SecaggClient::Create(
+      world.policy, std::move(update),
+      {device.signer.get(), &members, &random, world.registrar().public_key()},
+      "", nullptr);
+  world.Run();
+  ExpectLeft(world, kVictim, "only 1 devices have base version 1");
+  world.ExpectExactSum();
+  EXPECT_THAT(world.finished[0].counted, SizeIs(19));
+  EXPECT_THAT(world.finished[0].base_versions, ::testing::Each(0u));
+}
+
+TEST(DocumentAttackTest, GroupsThatTheServerChoseAreRefused) {
+  SessionWorld world({.devices = 50, .least_devices = 10, .largest_group = 25});
+  // The victim is shown the leaves of the other group, with their true paths.
+  v1::SecaggServerMessage first;
+  world.to_device = [&](WorldDevice& to, v1::SecaggServerMessage& message) {
+    if (!message.has_directory()) return true;
+    const ServerGroup* const other = world.server().group(1);
+    const bool in_first =
+        std::none_of(other->devices().begin(), other->devices().end(),
+                     [&](const DeviceId& id) { return id.value() == to.id; });
+    if (in_first) {
+      first = message;
+      return true;
+    }
+    if (first.has_directory()) {
+      *message.mutable_directory()->mutable_leaves() =
+          first.directory().leaves();
+    }
+    return true;
+  };
+  world.Run();
+  int left = 0;
+  for (int i = 0; i < world.size(); ++i) {
+    const auto& finished = world.device(i).finished;
+    left += finished.has_value() && finished->outcome == Outcome::kLeft;
+  }
+  EXPECT_EQ(left, 25);
+}
+
+}  // namespace
+}  // namespace mledge::secagg

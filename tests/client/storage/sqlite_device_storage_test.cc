@@ -1,0 +1,359 @@
+#include "mledge/client/storage/sqlite_device_storage.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include "mledge/core/file.h"
+#include "mledge/core/strings.h"
+#include "mledge/tests/support/proto_matchers.h"
+#include "mledge/tests/support/status_matchers.h"
+#include "mledge/tests/support/temp_directory.h"
+
+namespace mledge {
+namespace {
+
+namespace fs = std::filesystem;
+
+using ::testing::AllOf;
+using ::testing::Eq;
+using ::testing::HasSubstr;
+using ::testing::Optional;
+
+class SqliteDeviceStorageTest : public ::testing::Test {
+ protected:
+  SqliteDeviceStorageTest() : path_(directory_.File("state")) {
+    assignment_.set_assignment_id("a1");
+    assignment_.set_task_id("task-1");
+    assignment_.set_round(3);
+    UpdateSection section;
+    section.name = std::string(kDeltaSection);
+    section.values = AlignedFloats(1000);
+    section.values.span()[7] = 1.5;
+    update_.sections.push_back(std::move(section));
+    update_.weight = 4;
+    const std::string bytes = *SerializeUpdate(update_, context_);
+    finished_ = {Sha256Of(bytes), bytes.size()};
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceStorage>> Open(
+      const std::string& path, uint64_t cache = 1 << 20,
+      const std::string& device = "device-1") {
+    return OpenSqliteDeviceStorage({.directory = path,
+                                    .device = DeviceId(device),
+                                    .maximum_cache_bytes = cache});
+  }
+  std::unique_ptr<DeviceStorage> MustOpen(const std::string& path,
+                                          uint64_t cache = 1 << 20) {
+    auto storage = Open(path, cache);
+    EXPECT_THAT(storage, IsOk());
+    return *std::move(storage);
+  }
+  // The folder as power loss would leave it now: what other processes see is
+  // what was written, and everything that counts was synced before.
+  std::string CopyOfState() {
+    const std::string copy = directory_.File(StrCat("copy", ++copies_));
+    fs::copy(path_, copy, fs::copy_options::recursive);
+    return copy;
+  }
+  static std::string UpdateBytes(DeviceStorage& storage) {
+    auto source = storage.OpenUpdate(AssignmentId("a1"));
+    EXPECT_THAT(source, IsOk());
+    if (!source.ok()) return "";
+    return *(*source)->Read(0, (*source)->size_in_bytes());
+  }
+  absl::Status PutBlob(DeviceStorage& storage, const std::string& bytes) {
+    auto writer = storage.OpenBlobWriter(Sha256Of(bytes), bytes.size());
+    if (!writer.ok()) return writer.status();
+    if (absl::Status status = (*writer)->Append(bytes); !status.ok()) {
+      return status;
+    }
+    return (*writer)->Commit();
+  }
+  static void Overwrite(const std::string& path, std::streamoff offset,
+                        const std::string& bytes) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(offset);
+    file << bytes;
+  }
+
+  TempDirectory directory_;
+  const std::string path_;
+  v1::Assignment assignment_;
+  Update update_;
+  const UpdateContext context_ = {AssignmentId("a1"), Digest()};
+  FinishedUpdate finished_;
+  int copies_ = 0;
+};
+
+TEST_F(SqliteDeviceStorageTest, NewFolderHoldsNothing) {
+  auto storage = MustOpen(path_);
+  EXPECT_EQ((*storage->LoadJournal()).has_value(), false);
+  EXPECT_THAT(storage->OpenUpdate(AssignmentId("a1")),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(storage->ReadBlob(Digest()),
+              StatusIs(absl::StatusCode::kNotFound));
+}
+
+TEST_F(SqliteDeviceStorageTest, EveryStepSurvivesPowerLoss) {
+  std::vector<std::string> copies;
+  {
+    auto storage = MustOpen(path_);
+    copies.push_back(CopyOfState());
+    ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
+    copies.push_back(CopyOfState());
+    ASSERT_THAT(storage->SaveSnapshot(AssignmentId("a1"), "step 5"), IsOk());
+    copies.push_back(CopyOfState());
+    ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_), IsOk());
+    copies.push_back(CopyOfState());
+    ASSERT_THAT(storage->Forget(AssignmentId("a1")), IsOk());
+    copies.push_back(CopyOfState());
+  }
+  const AssignmentId id("a1");
+  {
+    auto storage = MustOpen(copies[0]);
+    EXPECT_FALSE((*storage->LoadJournal()).has_value());
+  }
+  {
+    auto storage = MustOpen(copies[1]);
+    EXPECT_THAT((*storage->LoadJournal())->assignment,
+                EqualsProto(assignment_));
+    EXPECT_FALSE((*storage->LoadSnapshot(id)).has_value());
+  }
+  {
+    auto storage = MustOpen(copies[2]);
+    EXPECT_THAT(*storage->LoadSnapshot(id), Optional(Eq("step 5")));
+    EXPECT_FALSE((*storage->LoadJournal())->update.has_value());
+  }
+  {
+    auto storage = MustOpen(copies[3]);
+    EXPECT_EQ((*storage->LoadJournal())->update, finished_);
+    EXPECT_EQ(UpdateBytes(*storage), *SerializeUpdate(update_, context_));
+    EXPECT_FALSE((*storage->LoadSnapshot(id)).has_value());
+  }
+  {
+    auto storage = MustOpen(copies[4]);
+    EXPECT_FALSE((*storage->LoadJournal()).has_value());
+    EXPECT_FALSE(fs::exists(StrCat(copies[4], "/update")));
+  }
+}
+
+TEST_F(SqliteDeviceStorageTest, UpdateFileThatTheJournalDoesNotNameIsRemoved) {
+  {
+    auto storage = MustOpen(path_);
+    ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
+  }
+  // As if power had gone between renaming the file and the journal's commit.
+  ASSERT_THAT(WriteFileAtomically(StrCat(path_, "/update"), "torn"), IsOk());
+  ASSERT_THAT(WriteFileAtomically(StrCat(path_, "/update.tmp"), "torn"),
+              IsOk());
+  auto storage = MustOpen(path_);
+  EXPECT_FALSE((*storage->LoadJournal())->update.has_value());
+  EXPECT_FALSE(fs::exists(StrCat(path_, "/update")));
+  EXPECT_FALSE(fs::exists(StrCat(path_, "/update.tmp")));
+}
+
+TEST_F(SqliteDeviceStorageTest, SnapshotOfAnotherAssignmentIsNotTaken) {
+  auto storage = MustOpen(path_);
+  ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
+  ASSERT_THAT(storage->SaveSnapshot(AssignmentId("a1"), "step 5"), IsOk());
+  EXPECT_FALSE((*storage->LoadSnapshot(AssignmentId("a2"))).has_value());
+  EXPECT_THAT(storage->SaveSnapshot(AssignmentId("a2"), "step 5"),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+TEST_F(SqliteDeviceStorageTest, NewAssignmentReplacesEverything) {
+  auto storage = MustOpen(path_);
+  ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
+  ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_), IsOk());
+  assignment_.set_assignment_id("a2");
+  ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
+  EXPECT_THAT(storage->OpenUpdate(AssignmentId("a1")),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_FALSE((*storage->LoadJournal())->update.has_value());
+  ASSERT_THAT(storage->Forget(AssignmentId("a1")), IsOk());
+  EXPECT_TRUE((*storage->LoadJournal()).has_value()) << "not that one";
+}
+
+TEST_F(SqliteDeviceStorageTest, UpdateAlteredWhileItWaitedIsNotUploaded) {
+  {
+    auto storage = MustOpen(path_);
+    ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
+    ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_), IsOk());
+  }
+  Overwrite(StrCat(path_, "/update"), 500, "x");
+  auto storage = MustOpen(path_);
+  EXPECT_THAT(storage->OpenUpdate(AssignmentId("a1")),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("altered")));
+}
+
+TEST_F(SqliteDeviceStorageTest, TruncatedUpdateIsNotUploaded) {
+  auto storage = MustOpen(path_);
+  ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
+  ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_), IsOk());
+  fs::resize_file(StrCat(path_, "/update"), 100);
+  EXPECT_THAT(storage->OpenUpdate(AssignmentId("a1")),
+              StatusIs(absl::StatusCode::kDataLoss));
+}
+
+TEST_F(SqliteDeviceStorageTest, SecondAgentOnTheFolderIsRefused) {
+  auto storage = MustOpen(path_);
+  EXPECT_THAT(Open(path_),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("in use"), HasSubstr(path_))));
+  storage.reset();
+  EXPECT_THAT(Open(path_), IsOk());
+}
+
+TEST_F(SqliteDeviceStorageTest, FolderOfAnotherDeviceIsRefused) {
+  MustOpen(path_).reset();
+  EXPECT_THAT(Open(path_, 1 << 20, "device-2"),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("belongs to device 'device-1'"),
+                             HasSubstr("its own state directory"))));
+}
+
+TEST_F(SqliteDeviceStorageTest, DamagedDatabaseSaysWhatToDo) {
+  {
+    auto storage = MustOpen(path_);
+    ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
+  }
+  Overwrite(StrCat(path_, "/device.sqlite"), 0, std::string(4096, 'x'));
+  EXPECT_THAT(Open(path_),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("device.sqlite"),
+                             HasSubstr("move the state directory away"))));
+}
+
+TEST_F(SqliteDeviceStorageTest, DamagedPageIsFoundAtTheStart) {
+  {
+    auto storage = MustOpen(path_);
+    ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
+  }
+  const auto size = fs::file_size(StrCat(path_, "/device.sqlite"));
+  ASSERT_GT(size, 4096);
+  Overwrite(StrCat(path_, "/device.sqlite"), 4096,
+            std::string(size - 4096, '\xff'));
+  EXPECT_THAT(Open(path_), StatusIs(absl::StatusCode::kDataLoss));
+}
+
+TEST_F(SqliteDeviceStorageTest, FileThatIsNoDatabaseSaysWhatToDo) {
+  ASSERT_TRUE(fs::create_directories(path_));
+  std::ofstream(StrCat(path_, "/device.sqlite"))
+      << "this is a text file and not a database, and a rather long one too, "
+         "so that it does not pass for an empty one";
+  EXPECT_THAT(Open(path_), StatusIs(absl::StatusCode::kDataLoss));
+}
+
+TEST_F(SqliteDeviceStorageTest, FolderThatCannotBeCreatedIsNamed) {
+  std::ofstream(directory_.File("file")) << "x";
+  EXPECT_THAT(Open(directory_.File("file/state")), ::testing::Not(IsOk()));
+}
+
+TEST_F(SqliteDeviceStorageTest, BlobComesBackAlsoAfterARestart) {
+  {
+    auto storage = MustOpen(path_);
+    ASSERT_THAT(PutBlob(*storage, "package"), IsOk());
+  }
+  auto storage = MustOpen(path_);
+  auto blob = storage->ReadBlob(Sha256Of(std::string_view("package")));
+  ASSERT_THAT(blob, IsOk());
+  EXPECT_EQ(**blob, "package");
+}
+
+TEST_F(SqliteDeviceStorageTest, FetchGoesOnWhereItWasBrokenOff) {
+  const Digest digest = Sha256Of(std::string_view("0123456789"));
+  {
+    auto storage = MustOpen(path_);
+    auto writer = storage->OpenBlobWriter(digest, 10);
+    ASSERT_THAT((*writer)->Append("0123"), IsOk());
+  }
+  auto storage = MustOpen(path_);
+  auto writer = storage->OpenBlobWriter(digest, 10);
+  ASSERT_THAT(writer, IsOk());
+  EXPECT_EQ((*writer)->offset(), 4);
+  ASSERT_THAT((*writer)->Append("456789"), IsOk());
+  ASSERT_THAT((*writer)->Commit(), IsOk());
+  EXPECT_THAT(storage->ReadBlob(digest), IsOk());
+}
+
+TEST_F(SqliteDeviceStorageTest, WrongBytesAreThrownAway) {
+  const Digest digest = Sha256Of(std::string_view("0123456789"));
+  auto storage = MustOpen(path_);
+  auto writer = storage->OpenBlobWriter(digest, 10);
+  ASSERT_THAT((*writer)->Append("012345678X"), IsOk());
+  EXPECT_THAT((*writer)->Commit(), StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_THAT(storage->ReadBlob(digest), StatusIs(absl::StatusCode::kNotFound));
+  auto again = storage->OpenBlobWriter(digest, 10);
+  EXPECT_EQ((*again)->offset(), 0);
+}
+
+TEST_F(SqliteDeviceStorageTest, MoreBytesThanAnnouncedAreRefused) {
+  auto storage = MustOpen(path_);
+  auto writer = storage->OpenBlobWriter(Digest(), 3);
+  EXPECT_THAT((*writer)->Append("0123"),
+              StatusIs(absl::StatusCode::kResourceExhausted));
+}
+
+TEST_F(SqliteDeviceStorageTest, DamagedBlobCountsAsAbsent) {
+  const Digest digest = Sha256Of(std::string_view("package"));
+  auto storage = MustOpen(path_);
+  ASSERT_THAT(PutBlob(*storage, "package"), IsOk());
+  Overwrite(StrCat(path_, "/blobs/", digest.ToHex()), 2, "X");
+  EXPECT_THAT(storage->ReadBlob(digest), StatusIs(absl::StatusCode::kNotFound));
+}
+
+TEST_F(SqliteDeviceStorageTest, CacheDropsWhatWasUsedLongestAgo) {
+  auto storage = MustOpen(path_, 2500);
+  const std::string a(1000, 'a'), b(1000, 'b'), c(1000, 'c');
+  ASSERT_THAT(PutBlob(*storage, a), IsOk());
+  ASSERT_THAT(PutBlob(*storage, b), IsOk());
+  // File times may be as coarse as a timer tick: set what a later reading of
+  // `a` would set.
+  const std::string path_b = StrCat(path_, "/blobs/", Sha256Of(b).ToHex());
+  fs::last_write_time(path_b,
+                      fs::last_write_time(path_b) - std::chrono::hours(1));
+  ASSERT_THAT(storage->ReadBlob(Sha256Of(a)), IsOk());
+  ASSERT_THAT(PutBlob(*storage, c), IsOk());
+  EXPECT_THAT(storage->ReadBlob(Sha256Of(a)), IsOk());
+  EXPECT_THAT(storage->ReadBlob(Sha256Of(b)),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(storage->ReadBlob(Sha256Of(c)), IsOk());
+}
+
+TEST_F(SqliteDeviceStorageTest, BlobLargerThanTheCacheNamesTheSetting) {
+  auto storage = MustOpen(path_, 100);
+  EXPECT_THAT(storage->OpenBlobWriter(Digest(), 101),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("maximum_state_bytes")));
+}
+
+TEST_F(SqliteDeviceStorageTest, FullDiskKeepsWhatWasThere) {
+  auto storage = MustOpen(path_);
+  ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
+  // A limit on the size of files stands in for a full disk.
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit tight = before;
+  tight.rlim_cur = 1000;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &tight), 0);
+  const absl::Status update = storage->SaveUpdate(finished_, context_, update_);
+  const absl::Status snapshot =
+      storage->SaveSnapshot(AssignmentId("a1"), std::string(5000, 's'));
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_THAT(update, StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(snapshot, StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_TRUE((*storage->LoadJournal()).has_value());
+  EXPECT_FALSE((*storage->LoadJournal())->update.has_value());
+  EXPECT_THAT(storage->SaveUpdate(finished_, context_, update_), IsOk());
+}
+
+}  // namespace
+}  // namespace mledge

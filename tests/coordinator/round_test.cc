@@ -1,0 +1,231 @@
+#include "mledge/coordinator/round.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <utility>
+
+#include "mledge/core/strings.h"
+#include "mledge/tests/support/status_matchers.h"
+
+namespace mledge {
+namespace {
+
+using ::testing::HasSubstr;
+using State = Round::State;
+using Event = Round::Event;
+
+const absl::Time kStart = absl::FromUnixSeconds(1767225600);
+const Digest kContent = Sha256Of(std::string_view("content"));
+
+RoundPlan MakePlan() {
+  RoundPlan plan;
+  plan.task = TaskId("task");
+  plan.round = RoundNumber(3);
+  plan.base_version = VersionNumber(2);
+  plan.minimum = 1;
+  plan.target = 2;
+  plan.assigned = 3;
+  plan.started_at = kStart;
+  plan.deadline = kStart + absl::Minutes(1);
+  return plan;
+}
+
+AssignmentId Assign(Round& round, const std::string& device) {
+  return round.Assign(kStart, DeviceId(device), AssignmentOrdinal(0))
+      .value()
+      .id;
+}
+
+TEST(RoundTest, TableOfLegalMovesIsComplete) {
+  const std::map<std::pair<State, Event>, State> legal = {
+      {{State::kCollecting, Event::kAssign}, State::kCollecting},
+      {{State::kCollecting, Event::kAcknowledge}, State::kCollecting},
+      {{State::kCollecting, Event::kDeviceFails}, State::kCollecting},
+      {{State::kCollecting, Event::kClose}, State::kClosing},
+      {{State::kCollecting, Event::kFail}, State::kFailed},
+      {{State::kClosing, Event::kPublish}, State::kPublishing},
+      {{State::kClosing, Event::kFail}, State::kFailed},
+      {{State::kPublishing, Event::kPublished}, State::kCompleted},
+      {{State::kPublishing, Event::kFail}, State::kFailed},
+  };
+  int moves = 0;
+  for (const State state :
+       {State::kCollecting, State::kClosing, State::kPublishing,
+        State::kCompleted, State::kFailed}) {
+    for (const Event event :
+         {Event::kAssign, Event::kAcknowledge, Event::kDeviceFails,
+          Event::kClose, Event::kFail, Event::kPublish, Event::kPublished}) {
+      const auto expected = legal.find({state, event});
+      const std::optional<State> actual = Round::NextState(state, event);
+      ASSERT_EQ(actual.has_value(), expected != legal.end())
+          << ToString(state) << " " << ToString(event);
+      if (actual.has_value()) {
+        EXPECT_EQ(*actual, expected->second);
+      }
+      ++moves;
+    }
+  }
+  EXPECT_EQ(moves, 35);
+}
+
+TEST(RoundTest, IllegalCallsAreRefusedAndChangeNothing) {
+  Round round(MakePlan());
+  EXPECT_THAT(round.BeginPublishing(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("round 3 of task task is collecting")));
+  EXPECT_THAT(round.Published(),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_EQ(round.state(), State::kCollecting);
+  ASSERT_THAT(round.Fail("cancelled"), IsOk());
+  EXPECT_THAT(round.Fail("again"),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(round.Assign(kStart, DeviceId("a"), AssignmentOrdinal(0)),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_EQ(round.failure(), "cancelled");
+}
+
+TEST(RoundTest, ClosesAtTheTargetAndExpiresTheRest) {
+  Round round(MakePlan());
+  EXPECT_EQ(round.wanted(), 3);
+  const AssignmentId a = Assign(round, "a");
+  const AssignmentId b = Assign(round, "b");
+  const AssignmentId c = Assign(round, "c");
+  EXPECT_EQ(round.wanted(), 0);
+  EXPECT_EQ(round.TakeChanges().issued.size(), 3u);
+  EXPECT_THAT(round.Acknowledge(kStart, a, kContent),
+              IsOkAndHolds(UpdateOutcome::kAcknowledged));
+  EXPECT_EQ(round.state(), State::kCollecting);
+  EXPECT_THAT(round.Acknowledge(kStart, b, kContent),
+              IsOkAndHolds(UpdateOutcome::kAcknowledged));
+  EXPECT_EQ(round.state(), State::kClosing);
+  EXPECT_THAT(round.Acknowledge(kStart, c, kContent),
+              IsOkAndHolds(UpdateOutcome::kTooLate));
+  EXPECT_THAT(round.Acknowledge(kStart, a, kContent),
+              IsOkAndHolds(UpdateOutcome::kAgain));
+  EXPECT_THAT(round.Acknowledge(kStart, a, Digest()),
+              IsOkAndHolds(UpdateOutcome::kOtherContent));
+  const AssignmentChanges changes = round.TakeChanges();
+  ASSERT_EQ(changes.ended.size(), 3u);
+  EXPECT_EQ(changes.ended[2].state, AssignmentState::kExpired);
+  EXPECT_EQ(round.session().admitted(), 2);
+}
+
+TEST(RoundTest, DeviceThatFailsIsReplacedByAnother) {
+  Round round(MakePlan());
+  const AssignmentId a = Assign(round, "a");
+  Assign(round, "b");
+  Assign(round, "c");
+  ASSERT_THAT(round.DeviceFails(a, "no data"), IsOk());
+  EXPECT_EQ(round.wanted(), 1);
+  EXPECT_EQ(round.failed_devices(), 1);
+  EXPECT_THAT(round.Acknowledge(kStart, a, kContent),
+              IsOkAndHolds(UpdateOutcome::kGivenUp));
+  // The same device has had its part.
+  EXPECT_THAT(round.Assign(kStart, DeviceId("a"), AssignmentOrdinal(1)),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(round.Assign(kStart, DeviceId("d"), AssignmentOrdinal(0)),
+              IsOk());
+  ASSERT_THAT(round.DeviceFails(a, "again"), IsOk());
+  EXPECT_EQ(round.failed_devices(), 1);
+}
+
+TEST(RoundTest, DeadlineWithTheMinimumCloses) {
+  Round round(MakePlan());
+  const AssignmentId a = Assign(round, "a");
+  Assign(round, "b");
+  ASSERT_THAT(round.Acknowledge(kStart, a, kContent), IsOk());
+  round.Tick(kStart + absl::Seconds(59));
+  EXPECT_EQ(round.state(), State::kCollecting);
+  round.Tick(kStart + absl::Minutes(1));
+  EXPECT_EQ(round.state(), State::kClosing);
+}
+
+TEST(RoundTest, DeadlineBelowTheMinimumFails) {
+  Round round(MakePlan());
+  Assign(round, "a");
+  round.Tick(kStart + absl::Minutes(1));
+  EXPECT_EQ(round.state(), State::kFailed);
+  EXPECT_THAT(round.failure(), HasSubstr("0 updates of at least 1"));
+  EXPECT_EQ(round.record().state, RoundState::kFailed);
+}
+
+TEST(RoundTest, UpdateAtTheDeadlineIsTooLate) {
+  Round round(MakePlan());
+  const AssignmentId a = Assign(round, "a");
+  EXPECT_THAT(round.Acknowledge(kStart + absl::Minutes(1), a, kContent),
+              IsOkAndHolds(UpdateOutcome::kTooLate));
+}
+
+TEST(RoundTest, UnknownAssignmentIsNotFound) {
+  Round round(MakePlan());
+  EXPECT_THAT(round.Acknowledge(kStart, AssignmentId("x"), kContent),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(round.DeviceFails(AssignmentId("x"), ""),
+              StatusIs(absl::StatusCode::kNotFound));
+}
+
+TEST(RoundTest, PublishesAfterEverythingIsFolded) {
+  Round round(MakePlan());
+  for (const char* device : {"a", "b"}) {
+    ASSERT_THAT(round.Acknowledge(kStart, Assign(round, device), kContent),
+                IsOk());
+  }
+  EXPECT_FALSE(round.session().complete());
+  EXPECT_EQ(round.session().BeginFold().size(), 2u);
+  ASSERT_THAT(round.session().FinishFold(), IsOk());
+  EXPECT_TRUE(round.session().complete());
+  ASSERT_THAT(round.BeginPublishing(), IsOk());
+  ASSERT_THAT(round.Published(), IsOk());
+  EXPECT_EQ(round.state(), State::kCompleted);
+  EXPECT_EQ(round.record().state, RoundState::kCompleted);
+}
+
+TEST(RoundTest, GoesOnFromItsRecords) {
+  Round before(MakePlan());
+  const AssignmentId a = Assign(before, "a");
+  const AssignmentId b = Assign(before, "b");
+  const AssignmentId c = Assign(before, "c");
+  ASSERT_THAT(before.Acknowledge(kStart, a, kContent), IsOk());
+  ASSERT_THAT(before.DeviceFails(c, "no data"), IsOk());
+  std::vector<AssignmentRecord> records;
+  for (const auto& [id, assignment] : before.assignments()) {
+    records.push_back(assignment.record());
+  }
+  const AssignmentId saved[] = {a};
+  Round after(MakePlan(), records, saved);
+  EXPECT_EQ(after.state(), State::kCollecting);
+  EXPECT_EQ(after.acknowledged(), 1);
+  EXPECT_EQ(after.failed_devices(), 1);
+  EXPECT_EQ(after.wanted(), 1);
+  EXPECT_THAT(after.Acknowledge(kStart, b, kContent),
+              IsOkAndHolds(UpdateOutcome::kAcknowledged));
+  EXPECT_EQ(after.state(), State::kClosing);
+  EXPECT_THAT(after.session().BeginFold(), ::testing::ElementsAre(b));
+}
+
+TEST(RoundTest, ThatReachedItsTargetBeforeARestartIsClosing) {
+  Round before(MakePlan());
+  const AssignmentId a = Assign(before, "a");
+  const AssignmentId b = Assign(before, "b");
+  Assign(before, "c");
+  ASSERT_THAT(before.Acknowledge(kStart, a, kContent), IsOk());
+  ASSERT_THAT(before.Acknowledge(kStart, b, kContent), IsOk());
+  std::vector<AssignmentRecord> records;
+  for (const auto& [id, assignment] : before.assignments()) {
+    AssignmentRecord record = assignment.record();
+    // As if the expiry had not been recorded.
+    if (record.state == AssignmentState::kExpired) {
+      record.state = AssignmentState::kIssued;
+    }
+    records.push_back(record);
+  }
+  Round after(MakePlan(), records, {});
+  EXPECT_EQ(after.state(), State::kClosing);
+  EXPECT_EQ(after.TakeChanges().ended.size(), 1u);
+}
+
+}  // namespace
+}  // namespace mledge

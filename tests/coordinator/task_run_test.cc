@@ -1,0 +1,195 @@
+#include "mledge/coordinator/task_run.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "mledge/tests/coordinator/support/test_task.h"
+#include "mledge/tests/support/status_matchers.h"
+
+namespace mledge {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+const absl::Time kStart = absl::FromUnixSeconds(1767225600);
+
+// Drives a run one event at a time and keeps what it asked for last.
+class TaskRunTest : public ::testing::Test {
+ protected:
+  void Begin(const TestTaskOptions& options) {
+    TaskPlan plan = ResolveTask(MakeTestTask(options));
+    plan.metric_name = "accuracy";
+    plan.session.updates_per_fold = 2;
+    plan.session.updates_per_checkpoint = 2;
+    TaskRecord record;
+    record.id = plan.task;
+    run_ = std::make_unique<TaskRun>(plan, record);
+  }
+  void Waits(const std::string& device) {
+    run_->DeviceWaits(now_, {.device = DeviceId(device)}, absl::InfinitePast());
+  }
+  // Devices "0" … "n-1" wait and are taken.
+  std::vector<AssignmentRecord> Take(int devices) {
+    for (int i = 0; i < devices; ++i) Waits(std::to_string(i));
+    effects_ = run_->TakeDevices(now_);
+    return effects_.issued;
+  }
+  UpdateOutcome Arrives(const AssignmentRecord& record) {
+    const Update update = MakeTestUpdate(record.id.value(),
+                                         record.kind == AssignmentKind::kTrain);
+    auto arrival = run_->UpdateArrived(
+        now_, record.id, Sha256Of(record.id.value()), 100,
+        UpdateView::Of(update, MakeTestContext(record.id.value())));
+    EXPECT_THAT(arrival, IsOk());
+    effects_ = std::move(arrival->effects);
+    return arrival->outcome;
+  }
+  TaskRun::Publication Publication(int64_t version) {
+    TaskRun::Publication publication;
+    publication.version.task = TaskId("task");
+    publication.version.version = VersionNumber(version);
+    publication.version.round = run_->record().round;
+    publication.version.published_at = now_;
+    return publication;
+  }
+
+  absl::Time now_ = kStart;
+  std::unique_ptr<TaskRun> run_;
+  Effects effects_;
+};
+
+TEST_F(TaskRunTest, StartsWhenEnoughDevicesWait) {
+  Begin({.size = 2});
+  Waits("a");
+  EXPECT_FALSE(run_->Hungry(now_));
+  Waits("b");
+  EXPECT_TRUE(run_->Hungry(now_));
+  effects_ = run_->TakeDevices(now_);
+  EXPECT_FALSE(run_->Hungry(now_));
+  EXPECT_THAT(effects_.issued, SizeIs(2));
+  // Everything that was handed out is in the transaction that comes first.
+  EXPECT_THAT(effects_.persist.assignments, SizeIs(2));
+  EXPECT_THAT(effects_.persist.rounds, SizeIs(1));
+  EXPECT_THAT(effects_.persist.tasks, SizeIs(1));
+  EXPECT_THAT(effects_.persist.events, SizeIs(1));
+  EXPECT_TRUE(effects_.events[0].has_round_started());
+  EXPECT_EQ(run_->NextTime(), kStart + absl::Minutes(10));
+}
+
+TEST_F(TaskRunTest, MinimumWaitingHoldsTheRoundBack) {
+  Begin({.size = 1, .minimum_waiting = 3});
+  EXPECT_THAT(Take(2), IsEmpty());
+  EXPECT_THAT(Take(3), SizeIs(1));
+}
+
+TEST_F(TaskRunTest, FoldsThenPublishesThenGoesOn) {
+  Begin({.size = 2, .rounds = 2});
+  const auto issued = Take(2);
+  EXPECT_EQ(Arrives(issued[0]), UpdateOutcome::kAcknowledged);
+  EXPECT_THAT(effects_.persist.assignments, SizeIs(1));
+  EXPECT_FALSE(effects_.job.has_value());
+  EXPECT_EQ(Arrives(issued[1]), UpdateOutcome::kAcknowledged);
+  ASSERT_TRUE(effects_.job.has_value());
+  EXPECT_THAT(std::get<FoldJob>(*effects_.job).updates, SizeIs(2));
+  effects_ = run_->FoldDone(now_);
+  ASSERT_TRUE(effects_.job.has_value());
+  EXPECT_EQ(std::get<PublishJob>(*effects_.job).round, RoundNumber(1));
+  EXPECT_THAT(effects_.discard, IsEmpty());  // not before the publication
+  effects_ = run_->PublishDone(now_, Publication(1));
+  // One transaction ends the round and names the version.
+  EXPECT_THAT(effects_.persist.versions, SizeIs(1));
+  EXPECT_EQ(effects_.persist.rounds.at(0).state, RoundState::kCompleted);
+  EXPECT_EQ(effects_.persist.tasks.at(0).version, VersionNumber(1));
+  EXPECT_THAT(effects_.discard, SizeIs(2));
+  EXPECT_FALSE(run_->ended());
+}
+
+TEST_F(TaskRunTest, SpoolIsDiscardedOnlyAfterTheCheckpoint) {
+  Begin({.size = 4});
+  const auto issued = Take(4);
+  Arrives(issued[0]);
+  Arrives(issued[1]);
+  ASSERT_TRUE(effects_.job.has_value());
+  effects_ = run_->FoldDone(now_);
+  EXPECT_THAT(effects_.discard, IsEmpty());
+  ASSERT_TRUE(effects_.job.has_value());
+  const CheckpointJob job = std::get<CheckpointJob>(*effects_.job);
+  EXPECT_EQ(job.slot, 0);
+  EXPECT_THAT(job.folded, SizeIs(2));
+  effects_ = run_->CheckpointDone(now_, Digest());
+  ASSERT_THAT(effects_.persist.checkpoints, SizeIs(1));
+  EXPECT_EQ(effects_.persist.checkpoints[0].folded, job.folded);
+  EXPECT_THAT(effects_.discard, SizeIs(2));
+}
+
+TEST_F(TaskRunTest, FailedJobRestsAndBeginsAgain) {
+  Begin({.size = 2});
+  const auto issued = Take(2);
+  Arrives(issued[0]);
+  Arrives(issued[1]);
+  effects_ = run_->JobFailed(now_, absl::ResourceExhaustedError("full"),
+                             TaskRun::JobFailure::kRetry);
+  EXPECT_FALSE(effects_.job.has_value());
+  EXPECT_EQ(run_->NextTime(), now_ + TaskRun::kRetryPause);
+  now_ += TaskRun::kRetryPause;
+  effects_ = run_->Tick(now_);
+  ASSERT_TRUE(effects_.job.has_value());
+  EXPECT_THAT(std::get<FoldJob>(*effects_.job).updates, SizeIs(2));
+}
+
+TEST_F(TaskRunTest, LostUpdateFailsTheRoundNotTheTask) {
+  Begin({.size = 2});
+  const auto issued = Take(2);
+  Arrives(issued[0]);
+  Arrives(issued[1]);
+  effects_ = run_->JobFailed(now_, absl::DataLossError("gone"),
+                             TaskRun::JobFailure::kRoundFails);
+  EXPECT_EQ(effects_.persist.rounds.at(0).state, RoundState::kFailed);
+  EXPECT_FALSE(run_->ended());
+  Take(2);
+  EXPECT_EQ(run_->record().round, RoundNumber(2));
+}
+
+TEST_F(TaskRunTest, JobOfARoundThatIsGoneIsForgotten) {
+  Begin({.size = 1});
+  const auto issued = Take(1);
+  Arrives(issued[0]);
+  EXPECT_TRUE(run_->job_under_way());
+  effects_ = run_->Cancel(now_);
+  EXPECT_TRUE(effects_.task_ended);
+  EXPECT_THAT(effects_.discard, ElementsAre(issued[0].id));
+  effects_ = run_->FoldDone(now_);
+  EXPECT_FALSE(effects_.job.has_value());
+  EXPECT_TRUE(effects_.persist.empty());
+}
+
+TEST_F(TaskRunTest, FailedDeviceIsReplacedButNotByItself) {
+  Begin({.size = 1});
+  const auto issued = Take(1);
+  effects_ = run_->DeviceFails(now_, issued[0].id, "no data");
+  ASSERT_THAT(effects_.ended, SizeIs(1));
+  EXPECT_EQ(effects_.ended[0].state, AssignmentState::kFailed);
+  EXPECT_EQ(run_->FailureOf(issued[0].id), "no data");
+  EXPECT_THAT(Take(1), IsEmpty());
+  EXPECT_THAT(Take(2), SizeIs(1));
+}
+
+TEST_F(TaskRunTest, EndsWithTheLastRoundWhenNothingIsEvaluated) {
+  Begin({.size = 1, .rounds = 1});
+  Arrives(Take(1)[0]);
+  run_->FoldDone(now_);
+  effects_ = run_->PublishDone(now_, Publication(1));
+  EXPECT_TRUE(effects_.task_ended);
+  EXPECT_EQ(effects_.persist.tasks.back().state, TaskState::kCompleted);
+  EXPECT_TRUE(effects_.events.back().has_task_ended());
+  EXPECT_EQ(run_->NextTime(), absl::InfiniteFuture());
+  EXPECT_FALSE(run_->Hungry(now_));
+}
+
+}  // namespace
+}  // namespace mledge

@@ -1,0 +1,73 @@
+#ifndef MLEDGE_TESTS_INTEGRATION_FLEET_H_
+#define MLEDGE_TESTS_INTEGRATION_FLEET_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mledge/coordinator/grpc/admin_client.h"
+#include "mledge/identity/identity.h"
+#include "mledge/tests/integration/child_process.h"
+#include "mledge/tests/support/temp_directory.h"
+
+// A small fleet of real processes over real mutual TLS: a coordinator, devices
+// with a share each of a small data set (four classes, 8×8 images, made here),
+// an evaluator with a test set, an operator. Not thread-safe.
+
+namespace mledge {
+
+class Fleet {
+ public:
+  Fleet();
+
+  // Starts the coordinator, again on the same port when it ran before. False
+  // (and the log among gtest's failures) when it does not come up.
+  bool StartCoordinator();
+  void StartDevice(const std::string& id);
+  void StartEvaluator();
+  // "device-0", "device-1", …, and the evaluator.
+  void StartDevices(int count);
+
+  // Makes `name`-images and `name`-labels, IDX files of side×side images, and
+  // returns the path without the endings.
+  std::string WriteData(const std::string& name, int examples, int seed,
+                        int side = 8);
+  // A device or evaluator on such data, restricted by an index file unless that
+  // is empty.
+  void StartAgent(Role role, const std::string& id, const std::string& data,
+                  const std::string& index_file = "");
+
+  // Writes and submits a task over all devices; fails the test when it is not
+  // accepted. Returns its id.
+  std::string Submit(const std::string& name, int devices, int rounds);
+  Finished Mledge(std::vector<std::string> arguments, bool connected = true);
+  std::unique_ptr<AdminClient> Admin();
+  // False after `deadline`.
+  bool WaitForVersion(const std::string& task, int64_t version,
+                      absl::Duration deadline = absl::Minutes(3));
+  // All of a task's events; waits until it has ended.
+  std::vector<v1::TaskEvent> EventsToTheEnd(const std::string& task);
+
+  std::string PathOf(const std::string& name) const {
+    return directory_.File(name);
+  }
+  // The folder of a party's certificate; made when first asked for.
+  std::string IdentityOf(Role role, const std::string& id);
+  std::string WriteCoordinatorConfig(const std::string& listen);
+
+  ChildProcess* coordinator() { return coordinator_.get(); }
+  ChildProcess* device(const std::string& id) { return devices_[id].get(); }
+  const std::string& address() const { return address_; }
+
+ private:
+  TempDirectory directory_;
+  std::unique_ptr<ChildProcess> coordinator_;
+  std::map<std::string, std::unique_ptr<ChildProcess>> devices_;
+  std::string address_ = "127.0.0.1:0";
+  int runs_ = 0;
+};
+
+}  // namespace mledge
+
+#endif  // MLEDGE_TESTS_INTEGRATION_FLEET_H_
