@@ -348,7 +348,7 @@ TEST_F(RegistrarGrpcTest, NobodyThereIsSaidSo) {
 }
 
 TEST_F(RegistrarGrpcTest, BadAddressesAreRefused) {
-  for (const std::string& bad : {"", "host", ":7444", "host:"}) {
+  for (const char* const bad : {"", "host", ":7444", "host:"}) {
     EXPECT_THAT(RegistrarClient::Create({.address = bad},
                                         pki().Issue(Role::kDevice, "d")),
                 StatusIs(StatusCode::kInvalidArgument, HasSubstr("host:port")));
