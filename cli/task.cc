@@ -65,6 +65,9 @@ absl::Status Show(const TaskOptions& options) {
     std::cout
         << "# Secure aggregation: off. The coordinator, and whoever reads "
            "its disk, can see\n#   each device's update in the clear.\n";
+  } else {
+    std::cout << "# Secure aggregation: on. The coordinator sees sums of "
+                 "updates, no device's update.\n";
   }
   std::cout << "# Versions of the model:\n";
   for (const v1::ModelVersion& version : task.versions()) {

@@ -66,11 +66,15 @@ void ValidateCohort(v1::Cohort* cohort, Problems* problems) {
 }
 
 void ValidateAggregation(v1::Aggregation* aggregation, int64_t cohort_size,
-                         Problems* problems) {
-  if (aggregation->value_bound() == 0) aggregation->set_value_bound(16);
-  if (aggregation->weight_bound() == 0) aggregation->set_weight_bound(1048576);
+                         bool secure, Problems* problems) {
+  if (aggregation->value_bound() == 0) {
+    aggregation->set_value_bound(secure ? 1 : 16);
+  }
+  if (aggregation->weight_bound() == 0) {
+    aggregation->set_weight_bound(secure ? 8192 : 1048576);
+  }
   problems->RequirePositive("aggregation.value_bound",
-                            aggregation->value_bound(), "16");
+                            aggregation->value_bound(), secure ? "1" : "16");
   problems->Require(aggregation->weight_bound() >= 1 &&
                         aggregation->weight_bound() <= kLargestWeight,
                     "aggregation.weight_bound",
@@ -117,6 +121,60 @@ void ValidateAggregation(v1::Aggregation* aggregation, int64_t cohort_size,
   }
 }
 
+// Whether the parameters are feasible for the cohort, and its sums have room,
+// is for those to say who know the protocol: coordinator and devices.
+void ValidateSecureAggregation(v1::Task* task, Problems* problems) {
+  v1::SecureAggregation* secure = task->mutable_secure_aggregation();
+  if (secure->mode() == v1::SecureAggregation::MODE_UNSPECIFIED) {
+    secure->set_mode(v1::SecureAggregation::ON);
+  }
+  if (secure->mode() == v1::SecureAggregation::OFF) {
+    v1::SecureAggregation nothing_else;
+    nothing_else.set_mode(v1::SecureAggregation::OFF);
+    problems->Require(
+        secure->SerializeAsString() == nothing_else.SerializeAsString(),
+        "secure_aggregation",
+        "is off and has settings; leave them out, or leave `mode: off` out");
+    return;
+  }
+  problems->Require(secure->value_bits() == 0 || (secure->value_bits() >= 2 &&
+                                                  secure->value_bits() <= 24),
+                    "secure_aggregation.value_bits",
+                    StrCat("is ", secure->value_bits(), "; write 2 to 24"));
+  if (!secure->has_corrupt_fraction()) secure->set_corrupt_fraction(0.1);
+  problems->RequireFraction("secure_aggregation.corrupt_fraction",
+                            secure->corrupt_fraction());
+  if (!secure->has_dropout_fraction()) secure->set_dropout_fraction(0.1);
+  problems->RequireFraction("secure_aggregation.dropout_fraction",
+                            secure->dropout_fraction());
+  const int64_t size = task->cohort().size();
+  problems->Require(
+      size == 0 || size >= 3, "cohort.size",
+      StrCat("is ", size,
+             "; secure aggregation takes at least 3 devices: a sum of fewer "
+             "hides nobody. Write 3 or more, or `secure_aggregation: "
+             "{mode: off}`"));
+  problems->Require(secure->least_alive() >= 0 &&
+                        (size == 0 || secure->least_alive() <= size),
+                    "secure_aggregation.least_alive",
+                    StrCat("is ", secure->least_alive(),
+                           "; write at most cohort.size, which "
+                           "is ",
+                           size));
+  problems->Require(secure->group_size() == 0 || secure->group_size() >= 3,
+                    "secure_aggregation.group_size",
+                    StrCat("is ", secure->group_size(), "; write 3 or more"));
+  if (!secure->has_step_deadline()) {
+    secure->mutable_step_deadline()->set_seconds(30);
+  }
+  problems->RequirePositive("secure_aggregation.step_deadline",
+                            InSeconds(secure->step_deadline()), "30s");
+  problems->Require(
+      task->evaluation().where() != v1::Evaluation::DEVICES, "evaluation.where",
+      "is devices; with secure aggregation only evaluators report in the "
+      "clear: write `where: evaluators`, or `secure_aggregation: {mode: off}`");
+}
+
 void ValidateEvaluation(v1::Evaluation* evaluation, int64_t cohort_size,
                         Problems* problems) {
   if (!evaluation->has_every()) evaluation->set_every(1);
@@ -154,13 +212,11 @@ absl::Status ValidateTask(v1::Task* task) {
   task_internal::ValidateLocalTraining(task->mutable_local_training(),
                                        &problems);
   ValidateCohort(task->mutable_cohort(), &problems);
-  ValidateAggregation(task->mutable_aggregation(), task->cohort().size(),
-                      &problems);
-  problems.Require(
-      task->secure_aggregation().mode() == v1::SecureAggregation::OFF,
-      "secure_aggregation.mode",
-      "is missing; secure aggregation is not available yet, and running "
-      "without it is never a default: write `secure_aggregation: {mode: off}`");
+  ValidateSecureAggregation(task, &problems);
+  ValidateAggregation(
+      task->mutable_aggregation(), task->cohort().size(),
+      task->secure_aggregation().mode() == v1::SecureAggregation::ON,
+      &problems);
   ValidateEvaluation(task->mutable_evaluation(), task->cohort().size(),
                      &problems);
   problems.RequirePositive("stop.rounds", task->stop().rounds(), "10");

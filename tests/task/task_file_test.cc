@@ -74,7 +74,7 @@ TEST(ParseTaskTest, ProblemsNameTheFileAndEachField) {
       ParseTask("{}", "t.yaml"),
       StatusIs(StatusCode::kInvalidArgument,
                AllOf(StartsWith("t.yaml: name: "), HasSubstr("\ncohort.size: "),
-                     HasSubstr("\nsecure_aggregation.mode: "))));
+                     HasSubstr("\nstop.rounds: "))));
 }
 
 TEST(LoadTaskFileTest, ResolvesPathsAgainstTheFile) {

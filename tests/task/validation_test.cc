@@ -134,13 +134,27 @@ TEST(ValidateTaskTest, WithoutSimulationNothingIsAddedForIt) {
   EXPECT_FALSE(task.has_simulation());
 }
 
-TEST(ValidateTaskTest, SecureAggregationHasNoDefault) {
-  EXPECT_THAT(Validated({"secure_aggregation={}"}),
-              StatusIs(StatusCode::kInvalidArgument,
-                       HasSubstr("secure aggregation is not available yet")));
-  EXPECT_THAT(Validated({"secure_aggregation={}"}),
-              StatusIs(StatusCode::kInvalidArgument,
-                       HasSubstr("write `secure_aggregation: {mode: off}`")));
+TEST(ValidateTaskTest, SecureAggregationIsTheDefault) {
+  for (const char* const unsaid :
+       {"secure_aggregation={}", "secure_aggregation={mode: on}"}) {
+    const auto task = Validated({unsaid});
+    ASSERT_THAT(task, IsOk());
+    EXPECT_EQ(task->secure_aggregation().mode(), v1::SecureAggregation::ON);
+    EXPECT_EQ(task->secure_aggregation().corrupt_fraction(), 0.1);
+    EXPECT_EQ(task->secure_aggregation().dropout_fraction(), 0.1);
+    EXPECT_EQ(task->secure_aggregation().step_deadline().seconds(), 30);
+    EXPECT_EQ(task->aggregation().value_bound(), 1);
+    EXPECT_EQ(task->aggregation().weight_bound(), 8192);
+  }
+}
+
+TEST(ValidateTaskTest, WithoutSecureAggregationNothingIsAddedForIt) {
+  const auto task = Validated({});
+  ASSERT_THAT(task, IsOk());
+  v1::SecureAggregation off;
+  off.set_mode(v1::SecureAggregation::OFF);
+  EXPECT_THAT(task->secure_aggregation(), EqualsProto(off));
+  EXPECT_EQ(task->aggregation().value_bound(), 16);
 }
 
 struct BadValue {
@@ -164,6 +178,33 @@ const BadValue kBadValues[] = {
     {"PopulationUnsafe", {"population=a b"}, "population: "},
     {"ModelMissing", {"model={}"}, "model: is missing"},
     {"ModelTwice", {"model.package=x"}, "model: has both"},
+    {"SecureOffWithSettings",
+     {"secure_aggregation.value_bits=8"},
+     "secure_aggregation: is off and has settings"},
+    {"SecureBits",
+     {"secure_aggregation={value_bits: 25}"},
+     "secure_aggregation.value_bits: is 25"},
+    {"SecureDropout",
+     {"secure_aggregation={dropout_fraction: 1}"},
+     "secure_aggregation.dropout_fraction: is 1"},
+    {"SecureCorrupt",
+     {"secure_aggregation={corrupt_fraction: -0.1}"},
+     "secure_aggregation.corrupt_fraction: is -0.1"},
+    {"SecureAlive",
+     {"secure_aggregation={least_alive: 11}"},
+     "secure_aggregation.least_alive: is 11"},
+    {"SecureGroups",
+     {"secure_aggregation={group_size: 2}"},
+     "secure_aggregation.group_size: is 2"},
+    {"SecureStep",
+     {"secure_aggregation={step_deadline: -1s}"},
+     "secure_aggregation.step_deadline: "},
+    {"SecureCohortOfTwo",
+     {"secure_aggregation={}", "cohort.size=2"},
+     "takes at least 3 devices"},
+    {"SecureEvaluationOnDevices",
+     {"secure_aggregation={}", "evaluation={where: devices}"},
+     "evaluation.where: is devices"},
     {"HashShort", {"model.package_sha256=ab"}, "model.package_sha256: "},
     {"ArchitectureMissing",
      {"model.built_in={}"},

@@ -1,0 +1,87 @@
+#ifndef MLEDGE_AGGREGATION_SECAGG_UPDATE_CODEC_H_
+#define MLEDGE_AGGREGATION_SECAGG_UPDATE_CODEC_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mledge/aggregation/aggregator.h"
+#include "mledge/aggregation/secagg/modular.h"
+#include "mledge/aggregation/secagg/offer.h"
+#include "mledge/aggregation/secagg/quantizer.h"
+#include "mledge/core/secret_random.h"
+#include "mledge/core/update.h"
+
+// From a training update to the vectors that a session masks and adds, and from
+// their sum to the sum that the plain aggregator would hold. What follows from
+// the task is worked out here, on both sides: the device encodes, the
+// coordinator decodes.
+//
+//   section 0: the update's values, w · round(x · s)
+//   section 1: examples, loss_sum, metric_sum, weight, each round(x · s')
+//
+// Every s is a power of two, so a sum is the plain aggregator's integer but for
+// a shift, and counts that fit their bits are exact. Bits and modulus keep the
+// exact contract (quantizer.h): no sum of maximum_updates can wrap. Values,
+// immutable after Create; const access from several threads is safe.
+
+namespace mledge::secagg {
+
+struct UpdateCodecOptions {
+  int64_t shared_size = 0;      // values of the update
+  double value_bound = 0;       // > 0; larger magnitudes are clipped
+  int64_t weight_bound = 1;     // largest number of examples
+  bool uniform_weight = false;  // every update counts once
+  int64_t maximum_updates = 0;  // in one sum
+  int value_bits = 0;           // 0: as many as fit, at most 24
+
+  bool operator==(const UpdateCodecOptions&) const = default;
+};
+
+class UpdateCodec {
+ public:
+  // A device whose mean loss (or squared error) is larger reports this.
+  static constexpr double kLargestMeanLoss = 16;
+  // With fewer bits a value is little more than its sign.
+  static constexpr int kFewestValueBits = 6;
+
+  // INVALID_ARGUMENT: a number out of its range. FAILED_PRECONDITION: sums of
+  // 32 bits have no room for so many updates of such weights; says what would
+  // fit.
+  static absl::StatusOr<UpdateCodec> Create(const UpdateCodecOptions& options);
+
+  const UpdateCodecOptions& options() const { return options_; }
+  // As an offer announces them.
+  std::vector<OfferSection> sections() const;
+  // Rounding moves a value by less than this.
+  double value_step() const { return 1 / values_.scale(0); }
+
+  // INVALID_ARGUMENT: another section or other scalars than a training update
+  // has, a NaN or infinity. OUT_OF_RANGE: more examples than weight_bound.
+  absl::StatusOr<std::vector<ModularVector>> Encode(const Update& update,
+                                                    SecretRandom& random) const;
+
+  // `count`: updates in the sum. INVALID_ARGUMENT: other sections than
+  // Encode's; a sum that no updates within the bounds can have.
+  absl::StatusOr<AggregationSum> Decode(std::span<const ModularVector> sum,
+                                        int64_t count) const;
+
+ private:
+  UpdateCodec(const UpdateCodecOptions& options, int fraction_bits,
+              Quantizer values, Quantizer scalars)
+      : options_(options),
+        fraction_bits_(fraction_bits),
+        values_(std::move(values)),
+        scalars_(std::move(scalars)) {}
+
+  UpdateCodecOptions options_;
+  int fraction_bits_;  // of the plain aggregator
+  Quantizer values_;
+  Quantizer scalars_;
+};
+
+}  // namespace mledge::secagg
+
+#endif  // MLEDGE_AGGREGATION_SECAGG_UPDATE_CODEC_H_
