@@ -226,6 +226,17 @@ class BenchSession {
       OnServer("2 directory", [this, statement] {
         return server_->OnWitnessed(now_, statement);
       });
+    } else if (auto* sets = std::get_if<RequestSetsWitness>(&effect)) {
+      SetsStatement statement{.task = sets->task,
+                              .session_number = sets->session_number,
+                              .group = sets->group,
+                              .session = sets->session,
+                              .sets = sets->sets,
+                              .time = now_};
+      statement.Sign(registrar_);
+      OnServer("5 consistency", [this, statement] {
+        return server_->OnSetsWitnessed(now_, statement.group, statement);
+      });
     } else if (auto* approve = std::get_if<ApproveUnmask>(&effect)) {
       OnServer("5 consistency", [this, group = approve->group] {
         return server_->OnUnmaskApproved(now_, group, absl::OkStatus());
@@ -365,6 +376,8 @@ class BenchSession {
         (cost(&SecaggFloor::seconds_per_keystream_byte,
               (k + 1) * KeystreamSize(section.modulus, section.length)) +
          cost(&SecaggFloor::seconds_per_agreement, 2 * k) +
+         // Version log, directory, sets.
+         cost(&SecaggFloor::seconds_per_witness, 3) +
          (options_.identities ? cost(&SecaggFloor::seconds_per_verification,
                                      k + result_.threshold) +
                                     cost(&SecaggFloor::seconds_per_signature, 2)
