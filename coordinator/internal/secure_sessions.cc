@@ -21,6 +21,9 @@ namespace {
 // would not take it.
 constexpr absl::Duration kOldestRevocationList = absl::Hours(48);
 
+// A registrar that does not answer.
+constexpr absl::Duration kAskAgainAfter = absl::Seconds(1);
+
 // Everything from the offer to the last unmasking share, and a little more.
 absl::Duration Lifetime(const secagg::ServerOptions& options) {
   return options.advertise_time + options.share_time +
@@ -182,9 +185,9 @@ void SecureSessions::OnMaskedInput(absl::Time now,
 
 void SecureSessions::Tick(absl::Time now) {
   Run([this, now] {
-    if (session_ != nullptr && server_ != nullptr) {
-      Apply(now, server_->OnTimer(now));
-    }
+    if (session_ == nullptr || server_ == nullptr) return;
+    for (const auto& ask : std::exchange(ask_again_, {})) ask();
+    Apply(now, server_->OnTimer(now));
   });
 }
 
@@ -202,6 +205,7 @@ void SecureSessions::Begin(absl::Time now, Session session,
     result_.sum = std::move(*shared_sum);
     server_.reset();
     inputs_.clear();
+    ask_again_.clear();
     aborted_.clear();
     finished_groups_.clear();
     assignment_of_.clear();
@@ -364,23 +368,59 @@ void SecureSessions::Do(absl::Time, secagg::SendToDevices& effect) {
   }
 }
 
+template <typename Statement>
+std::function<void(absl::StatusOr<Statement>)> SecureSessions::WhenWitnessed(
+    absl::Time now, std::function<void()> ask_again,
+    std::function<secagg::ServerEffects(
+        absl::Time now, const absl::StatusOr<Statement>& statement)>
+        pass_on) {
+  return [weak = weak_from_this(), now, number = session_->job.session_number,
+          ask_again = std::move(ask_again),
+          pass_on = std::move(pass_on)](absl::StatusOr<Statement> statement) {
+    const std::shared_ptr<SecureSessions> self = weak.lock();
+    if (self == nullptr) return;
+    self->Run([raw = self.get(), now, number, ask_again, pass_on,
+               statement = std::move(statement)] {
+      if (raw->session_ == nullptr || raw->server_ == nullptr ||
+          raw->session_->job.session_number != number) {
+        return;
+      }
+      const absl::Time later = raw->Now(now);
+      if (absl::IsUnavailable(statement.status()) ||
+          absl::IsDeadlineExceeded(statement.status())) {
+        // Asking is harmless; the session's own deadline ends it.
+        LOG(WARNING) << "the registrar: " << statement.status();
+        raw->ask_again_.push_back(ask_again);
+        raw->environment_.wake_at(later + kAskAgainAfter);
+        return;
+      }
+      raw->Apply(later, pass_on(later, statement));
+    });
+  };
+}
+
 void SecureSessions::Do(absl::Time now, secagg::RequestWitness& effect) {
   environment_.services->witness->WitnessDirectory(
       effect.task, effect.session_number, effect.directory,
-      [weak = weak_from_this(), now, number = effect.session_number](
-          absl::StatusOr<WitnessStatement> statement) {
-        const std::shared_ptr<SecureSessions> self = weak.lock();
-        if (self == nullptr) return;
-        self->Run(
-            [raw = self.get(), now, number, statement = std::move(statement)] {
-              if (raw->session_ == nullptr || raw->server_ == nullptr ||
-                  raw->session_->job.session_number != number) {
-                return;
-              }
-              const absl::Time later = raw->Now(now);
-              raw->Apply(later, raw->server_->OnWitnessed(later, statement));
-            });
-      });
+      WhenWitnessed<WitnessStatement>(
+          now, [this, now, effect]() mutable { Do(now, effect); },
+          [this](absl::Time later,
+                 const absl::StatusOr<WitnessStatement>& statement) {
+            return server_->OnWitnessed(later, statement);
+          }));
+}
+
+void SecureSessions::Do(absl::Time now, secagg::RequestSetsWitness& effect) {
+  environment_.services->witness->WitnessSets(
+      effect.task, effect.session_number, effect.group, effect.session,
+      effect.sets,
+      WhenWitnessed<SetsStatement>(
+          now, [this, now, effect]() mutable { Do(now, effect); },
+          [this, group = effect.group](
+              absl::Time later,
+              const absl::StatusOr<SetsStatement>& statement) {
+            return server_->OnSetsWitnessed(later, group, statement);
+          }));
 }
 
 void SecureSessions::Do(absl::Time now, secagg::ApproveUnmask& effect) {

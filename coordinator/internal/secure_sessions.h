@@ -117,10 +117,19 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
   void Apply(absl::Time now, secagg::ServerEffects effects);
   void Do(absl::Time now, secagg::SendToDevices& effect);
   void Do(absl::Time now, secagg::RequestWitness& effect);
+  void Do(absl::Time now, secagg::RequestSetsWitness& effect);
   void Do(absl::Time now, secagg::ApproveUnmask& effect);
   void Do(absl::Time now, secagg::WakeServerAt& effect);
   void Do(absl::Time now, secagg::GroupFinished& effect);
   void Do(absl::Time now, secagg::GroupAborted& effect);
+  // Takes the registrar's answer: passes it on to the session that it is for,
+  // or has the question asked again if there was none.
+  template <typename Statement>
+  std::function<void(absl::StatusOr<Statement>)> WhenWitnessed(
+      absl::Time now, std::function<void()> ask_again,
+      std::function<secagg::ServerEffects(
+          absl::Time now, const absl::StatusOr<Statement>& statement)>
+          pass_on);
   void Lose(const std::vector<secagg::LostDevice>& devices);
   void Finish();
   void Tell(const Stream& stream, const v1::SecureAggregationResponse& message);
@@ -139,6 +148,7 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
   std::unique_ptr<secagg::SecaggServer> server_;
   std::map<DeviceId, AssignmentId> assignment_of_;
   std::map<AssignmentId, Digest> inputs_;
+  std::vector<std::function<void()>> ask_again_;
   Result result_;
   std::vector<std::string> aborted_;  // why, by group
   std::vector<uint32_t> finished_groups_;
