@@ -4,6 +4,8 @@
 #include <cmath>
 #include <string_view>
 
+#include "mledge/aggregation/secagg/update_codec.h"
+#include "mledge/client/training_plan.h"
 #include "mledge/core/ids.h"
 #include "mledge/core/sha256.h"
 #include "mledge/core/status_macros.h"
@@ -72,6 +74,90 @@ absl::Status CheckLearningRate(const v1::Assignment& assignment,
                      std::min(rate, end), std::max(rate, end));
 }
 
+template <typename T>
+absl::Status CheckResolved(std::string_view name, T value, T wanted) {
+  if (value == wanted) return absl::OkStatus();
+  return absl::OutOfRangeError(
+      StrCat("secure.", name, " is ", value,
+             "; from the task that the operator signed follows ", wanted));
+}
+
+// How an update is encoded follows from the task, so that the coordinator
+// cannot make one device's stand out in the sum.
+absl::Status CheckEncoding(const v1::SecureAssignment& secure,
+                           const v1::Task& task, const Digest& task_sha256) {
+  if (secure.task_sha256() != task_sha256.ToBytes()) {
+    return absl::FailedPreconditionError(
+        "secure.task_sha256 is not that of the task that the operator signed");
+  }
+  const v1::Aggregation& aggregation = task.aggregation();
+  MLEDGE_RETURN_IF_ERROR(CheckResolved("value_bound", secure.value_bound(),
+                                       aggregation.value_bound()));
+  MLEDGE_RETURN_IF_ERROR(CheckResolved("weight_bound", secure.weight_bound(),
+                                       aggregation.weight_bound()));
+  MLEDGE_RETURN_IF_ERROR(
+      CheckResolved("uniform_weight", secure.uniform_weight(),
+                    aggregation.weighting() == v1::Aggregation::UNIFORM));
+  MLEDGE_RETURN_IF_ERROR(CheckResolved(
+      "maximum_updates", secure.maximum_updates(), task.cohort().size()));
+  MLEDGE_RETURN_IF_ERROR(CheckResolved("value_bits", secure.value_bits(),
+                                       task.secure_aggregation().value_bits()));
+  return Annotate(
+      secagg::UpdateCodec::Create(MakeCodecOptions(secure)).status(), "secure");
+}
+
+// Whether the update leaves the device as the operator signed it.
+absl::Status CheckSecure(const v1::Assignment& assignment, const v1::Task& task,
+                         const Digest& task_sha256,
+                         const AssignmentPolicy& policy) {
+  const v1::SecureAggregation& wanted = task.secure_aggregation();
+  const bool training = assignment.kind() == v1::Assignment::TRAIN;
+  if (wanted.mode() != v1::SecureAggregation::ON || !training) {
+    if (assignment.has_secure()) {
+      return absl::FailedPreconditionError(
+          "the assignment wants secure aggregation, the task that the operator "
+          "signed does not");
+    }
+    if (wanted.mode() == v1::SecureAggregation::ON &&
+        policy.role == AssignmentPolicy::Role::kDevice) {
+      return absl::FailedPreconditionError(
+          "the task has secure aggregation, so this device reports nothing in "
+          "the clear; only evaluators do");
+    }
+    return absl::OkStatus();
+  }
+  if (!assignment.has_secure()) {
+    return absl::FailedPreconditionError(
+        "the assignment leaves out secure aggregation, which the operator "
+        "signed: the coordinator would see this device's update");
+  }
+  if (!policy.secure.has_value()) {
+    return absl::FailedPreconditionError(
+        "the task has secure aggregation, for which this device needs "
+        "`registrar: {witness_key: …}` in its configuration: the contents of "
+        "the registrar's witness.pub");
+  }
+  if (wanted.threat_model() == v1::SecureAggregation::SEMI_HONEST &&
+      !policy.secure->allow_semi_honest) {
+    return absl::FailedPreconditionError(
+        "the task's threat model is semi_honest: it trusts the coordinator to "
+        "follow the protocol. This device takes part only with "
+        "`secure_aggregation: {allow_semi_honest: true}` in its configuration");
+  }
+  const int64_t least = policy.secure->least_devices;
+  const int64_t most = wanted.group_size() > 0
+                           ? std::min(wanted.group_size(), task.cohort().size())
+                           : task.cohort().size();
+  if (most < least) {
+    return absl::FailedPreconditionError(
+        StrCat("the task adds up at most ", most,
+               " updates, this device hides among no fewer than ", least,
+               ": its configuration's secure_aggregation.least_devices says "
+               "so"));
+  }
+  return CheckEncoding(assignment.secure(), task, task_sha256);
+}
+
 absl::Status CheckRole(const v1::Assignment& assignment,
                        AssignmentPolicy::Role role) {
   switch (assignment.kind()) {
@@ -131,7 +217,7 @@ absl::Status CheckAssignment(const v1::Assignment& assignment,
 }
 
 absl::Status CheckAgainstTask(const v1::Assignment& assignment,
-                              const v1::Task& task,
+                              const v1::Task& task, const Digest& task_sha256,
                               const AssignmentPolicy& policy) {
   if (task.name() != assignment.task_id()) {
     return absl::FailedPreconditionError(
@@ -143,10 +229,7 @@ absl::Status CheckAgainstTask(const v1::Assignment& assignment,
         StrCat("the task is for population '", task.population(),
                "', this device is in '", policy.population, "'"));
   }
-  if (task.secure_aggregation().mode() != v1::SecureAggregation::OFF) {
-    return absl::FailedPreconditionError(
-        "the task wants secure aggregation, which this build does not offer");
-  }
+  MLEDGE_RETURN_IF_ERROR(CheckSecure(assignment, task, task_sha256, policy));
   const absl::StatusOr<Digest> package =
       Digest::FromBytes(assignment.package().sha256());
   if (!package.ok()) return package.status();
@@ -182,6 +265,13 @@ absl::Status CheckAgainstPackage(const v1::Assignment& assignment,
     return absl::FailedPreconditionError(StrCat(
         "parameters have ", assignment.parameters().size_in_bytes(),
         " bytes; the layout of package '", package.name, "' takes ", wanted));
+  }
+  if (assignment.has_secure() &&
+      assignment.secure().shared_size() != package.layout->shared_size()) {
+    return absl::FailedPreconditionError(
+        StrCat("secure.shared_size is ", assignment.secure().shared_size(),
+               "; an update over the layout of package '", package.name,
+               "' has ", package.layout->shared_size(), " values"));
   }
   return absl::OkStatus();
 }

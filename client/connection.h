@@ -33,6 +33,16 @@ class UploadSource {
 // Takes a blob's bytes as they come; an error ends the fetch and is its result.
 using BlobSink = std::function<absl::Status(std::string_view bytes)>;
 
+// A stream of secure aggregation as its driver holds it. Thread-safe.
+class SecureStream {
+ public:
+  virtual ~SecureStream() = default;
+  // In this order, after the join; dropped once the stream has broken.
+  virtual void Send(v1::SecaggDeviceMessage message) = 0;
+  // After what was sent. Messages that still come are dropped.
+  virtual void Close() = 0;
+};
+
 // Thread-safe. `done` is called exactly once a call, on a thread of the
 // connection or before the call returns, never under a lock of the caller's.
 // The destructor cancels what is under way and waits for its callbacks.
@@ -59,6 +69,13 @@ class Connection {
                       absl::Duration timeout, Done<v1::UploadResult> done) = 0;
   virtual void Report(const v1::ReportRequest& request, absl::Duration timeout,
                       Done<v1::ReportResponse> done) = 0;
+  // `on_message` is called for one message at a time, `on_closed` once and last
+  // (OK: the coordinator ended the stream); both may be called before this
+  // returns. Has no timeout: the coordinator waits for devices.
+  virtual std::shared_ptr<SecureStream> OpenSecureAggregation(
+      const v1::SecureAggregationJoin& join,
+      std::function<void(v1::SecureAggregationResponse)> on_message,
+      std::function<void(absl::Status)> on_closed) = 0;
   // Calls under way end with CANCELLED; later calls are possible.
   virtual void CancelAll() = 0;
 };

@@ -102,12 +102,15 @@ absl::Status DeviceAgent::Run() {
       options_.training, dependencies_.trainers, dependencies_.examples,
       dependencies_.storage);
   Apply(session_.Start(clock_->TimeNow()));
+  Apply(TakeSecureOutcome());
   while (std::optional<Event> event = NextEvent()) {
     Apply((*event)(session_, clock_->TimeNow()));
+    Apply(TakeSecureOutcome());
   }
   Apply(session_.Stop(clock_->TimeNow()));
   dependencies_.connection->CancelAll();
   worker_.reset();  // waits for the snapshot
+  secure_.reset();
   return absl::OkStatus();
 }
 
@@ -125,10 +128,17 @@ std::optional<DeviceAgent::Event> DeviceAgent::NextEvent() {
     const absl::Time now = clock_->TimeNow();
     const bool set_back = now < last_look_;
     last_look_ = now;
-    const absl::Duration left = wake_at_ - now;
+    const absl::Time secure_wakes_at =
+        secure_ != nullptr ? secure_->wake_at() : absl::InfiniteFuture();
+    const absl::Duration left = std::min(wake_at_, secure_wakes_at) - now;
     if (left <= absl::ZeroDuration() || set_back) {
-      wake_at_ = absl::InfiniteFuture();
-      return [](DeviceSession& session, absl::Time now) {
+      return [this, set_back, secure_wakes_at](DeviceSession& session,
+                                               absl::Time now) -> Effects {
+        if (secure_ != nullptr && (set_back || now >= secure_wakes_at)) {
+          secure_->OnWake(now);
+        }
+        if (!set_back && now < wake_at_) return {};
+        wake_at_ = absl::InfiniteFuture();
         return session.OnWake(now);
       };
     }
@@ -253,6 +263,54 @@ void DeviceAgent::Do(Upload& effect) {
   dependencies_.connection->Upload(
       MakeUploadHeader(effect.assignment, effect.update), *std::move(source),
       options_.session.transfer_timeout, post);
+}
+
+void DeviceAgent::Do(AggregateSecurely& effect) {
+  SecureIdentity* const identity = dependencies_.secure;
+  auto runner = [&]() -> absl::StatusOr<std::unique_ptr<SecureRunner>> {
+    if (identity == nullptr) {
+      return absl::FailedPreconditionError(
+          "this device has no registrar in its configuration any more, and "
+          "takes no part in secure aggregation");
+    }
+    return SecureRunner::Create(
+        {.device = options_.session.device,
+         .policy = options_.secure,
+         .backoff = options_.session.backoff},
+        {.signer = identity->signer(),
+         .members = identity->members(),
+         .random = identity->random(),
+         .registrar = identity->registrar()},
+        {.connection = dependencies_.connection,
+         .storage = dependencies_.storage,
+         .post =
+             [inbox = inbox_](std::function<void(absl::Time)> event) {
+               inbox->Post([event = std::move(event)](
+                               DeviceSession&, absl::Time now) -> Effects {
+                 event(now);
+                 return {};
+               });
+             },
+         .on_notice = dependencies_.on_notice},
+        effect.assignment, options_.session.transfer_timeout);
+  }();
+  if (!runner.ok()) {
+    inbox_->Post([call = effect.call, status = runner.status()](
+                     DeviceSession& session, absl::Time now) {
+      return session.OnAggregated(now, call, status);
+    });
+    return;
+  }
+  secure_ = *std::move(runner);
+  secure_call_ = effect.call;
+  secure_->Start(clock_->TimeNow());
+}
+
+Effects DeviceAgent::TakeSecureOutcome() {
+  if (secure_ == nullptr || !secure_->outcome().has_value()) return {};
+  const absl::StatusOr<SecureOutcome> outcome = *secure_->outcome();
+  secure_.reset();
+  return session_.OnAggregated(clock_->TimeNow(), secure_call_, outcome);
 }
 
 void DeviceAgent::Do(SendReport& effect) {

@@ -15,6 +15,8 @@
 #include "mledge/client/example_store.h"
 #include "mledge/client/local_trainer.h"
 #include "mledge/client/package_cache.h"
+#include "mledge/client/secure_identity.h"
+#include "mledge/client/secure_runner.h"
 #include "mledge/client/training_worker.h"
 #include "mledge/core/clock.h"
 #include "mledge/core/mutex.h"
@@ -33,6 +35,9 @@ class DeviceAgent {
     DeviceSession::Options session;
     TrustedSigners trusted;
     TrainingWorker::Options training;
+    // What it demands of sessions of secure aggregation. Used where there is an
+    // identity for them; else session.policy.secure is to be none.
+    secagg::ClientPolicy secure;
   };
 
   struct Dependencies {
@@ -40,6 +45,8 @@ class DeviceAgent {
     DeviceStorage* storage = nullptr;
     TrainerFactory* trainers = nullptr;
     const ExampleStore* examples = nullptr;
+    // Null: takes no part in secure aggregation.
+    SecureIdentity* secure = nullptr;
     // Null: the real clock.
     Clock* clock = nullptr;
     // What a person may want to know; null: to the log. Called on the thread
@@ -77,6 +84,8 @@ class DeviceAgent {
   // Waits for an event, the wake-up, or Stop (then: none).
   std::optional<Event> NextEvent();
   void Apply(Effects effects);
+  // Whether secure aggregation has come to its end: what the session says.
+  Effects TakeSecureOutcome();
 
   void Do(SendCheckIn& effect);
   void Do(FetchBlob& effect);
@@ -84,6 +93,7 @@ class DeviceAgent {
   void Do(StartTraining& effect);
   void Do(StopTraining& effect);
   void Do(Upload& effect);
+  void Do(AggregateSecurely& effect);
   void Do(SendReport& effect);
   void Do(Forget& effect);
   void Do(WakeAt& effect);
@@ -102,6 +112,9 @@ class DeviceAgent {
   absl::Time last_look_ = absl::InfinitePast();
   std::shared_ptr<const PreparedUpdate> prepared_;
   std::unique_ptr<TrainingWorker> worker_;
+  // Of the one call of AggregateSecurely under way.
+  std::unique_ptr<SecureRunner> secure_;
+  CallId secure_call_;
 
   mutable Mutex mutex_;
   DeviceSession::Phase phase_ ABSL_GUARDED_BY(mutex_) =

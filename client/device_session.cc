@@ -190,26 +190,44 @@ Effects DeviceSession::OnUploadAnswer(absl::Time now, CallId call,
   }
   switch (answer->outcome()) {
     case v1::UploadResult::ACKNOWLEDGED:
-      ++counters_.acknowledged;
-      turn.Say(StrCat("Update of ", Describe(), " is acknowledged."));
-      End(turn, /*success=*/true);
+      UpdateAcknowledged(turn);
       break;
     case v1::UploadResult::TOO_LATE:
-      ++counters_.too_late;
-      turn.Say(StrCat("Update of ", Describe(), " came too late",
-                      answer->reason().empty() ? "" : ": ", answer->reason(),
-                      "."));
-      End(turn, /*success=*/true);
+      UpdateTooLate(turn, answer->reason());
       break;
     case v1::UploadResult::REFUSED:
-      ++counters_.refused;
-      turn.Warn(StrCat("The coordinator refuses the update of ", Describe(),
-                       ": ", answer->reason()));
-      End(turn, /*success=*/false);
+      UpdateRefused(turn, answer->reason());
       break;
     default:
       CallFailed(
           turn, absl::InternalError("the coordinator's answer has no outcome"));
+  }
+  return Finish(turn);
+}
+
+Effects DeviceSession::OnAggregated(absl::Time now, CallId call,
+                                    absl::StatusOr<SecureOutcome> outcome) {
+  if (!Awaited(Phase::kAggregating, call)) return {};
+  Turn turn(now);
+  if (!outcome.ok()) {
+    CallFailed(turn, outcome.status());
+    return Finish(turn);
+  }
+  switch (outcome->kind) {
+    case SecureOutcome::Kind::kCounted:
+      UpdateAcknowledged(turn);
+      break;
+    case SecureOutcome::Kind::kTooLate:
+      UpdateTooLate(turn, outcome->reason);
+      break;
+    case SecureOutcome::Kind::kRefused:
+      UpdateRefused(turn, outcome->reason);
+      break;
+    case SecureOutcome::Kind::kLost:
+      awaiting_ = false;
+      Abandon(turn, Ending::kLost, "the masked update",
+              absl::AbortedError(outcome->reason));
+      break;
   }
   return Finish(turn);
 }

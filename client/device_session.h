@@ -13,6 +13,7 @@
 #include "mledge/client/assignment_check.h"
 #include "mledge/client/package_cache.h"
 #include "mledge/client/retry_policy.h"
+#include "mledge/client/secure_effects.h"
 #include "mledge/client/session_effects.h"
 #include "mledge/core/ids.h"
 #include "mledge/v1/device_service.pb.h"
@@ -37,6 +38,9 @@ namespace mledge {
 //
 //   SendCheckIn → Persist(assignment) → FetchBlob task → FetchBlob package →
 //   FetchBlob parameters → StartTraining → Persist(update) → Upload → Forget
+//
+// Where the task has secure aggregation, AggregateSecurely takes the place of
+// Upload.
 //
 // Nothing is fetched for an assignment that is not persisted, nothing is
 // uploaded that is not persisted, and everything is checked as soon as it has
@@ -75,6 +79,7 @@ class DeviceSession {
     kTraining,
     kPersisting,  // update is being persisted
     kUploading,
+    kAggregating,  // secure aggregation, in place of kUploading
     kReporting,
     kStopped,
   };
@@ -86,6 +91,8 @@ class DeviceSession {
     int64_t refused = 0;  // assignments refused here, updates refused there
     int64_t failed = 0;   // could not be carried out
     int64_t expired = 0;
+    // Updates that left the device masked and are in no sum.
+    int64_t lost = 0;
   };
 
   // `cache` may be shared; not null.
@@ -107,6 +114,8 @@ class DeviceSession {
                              absl::StatusOr<FinishedUpdate> update);
   Effects OnUploadAnswer(absl::Time now, CallId call,
                          absl::StatusOr<v1::UploadResult> answer);
+  Effects OnAggregated(absl::Time now, CallId call,
+                       absl::StatusOr<SecureOutcome> outcome);
   Effects OnReportAnswer(absl::Time now, CallId call, absl::Status status);
   Effects Stop(absl::Time now);
 
@@ -119,7 +128,7 @@ class DeviceSession {
 
  private:
   enum class Blob { kTask, kPackage, kParameters };
-  enum class Ending { kRefused, kFailed };
+  enum class Ending { kRefused, kFailed, kLost };
 
   // Everything about the assignment under way.
   struct Work {
@@ -141,6 +150,9 @@ class DeviceSession {
   absl::Status TakeBlob(Turn& turn, const std::string& bytes);
   void Train(Turn& turn, std::shared_ptr<const ParameterVector> parameters);
   void SendUpdate(Turn& turn);
+  void UpdateAcknowledged(Turn& turn);
+  void UpdateTooLate(Turn& turn, std::string_view reason);
+  void UpdateRefused(Turn& turn, std::string_view reason);
   // Forgets the assignment and checks in again: at once after a success, else
   // after a pause.
   void End(Turn& turn, bool success);

@@ -67,6 +67,18 @@ void DeviceSession::CallFailed(Turn& turn, const absl::Status& status) {
       }
       Retry(turn, StrCat("Uploading the update of ", Describe()), status);
       return;
+    case Phase::kAggregating:
+      if (kPermanentUploadFailures.Contains(code)) {
+        // FAILED_PRECONDITION: this device accepts no session that it was
+        // offered.
+        Abandon(turn,
+                code == absl::StatusCode::kFailedPrecondition ? Ending::kRefused
+                                                              : Ending::kFailed,
+                "secure aggregation", status);
+        return;
+      }
+      Retry(turn, StrCat("Secure aggregation for ", Describe()), status);
+      return;
     case Phase::kReporting:
       if (kPermanentReportFailures.Contains(code) ||
           ++work_->report_attempts >= options_.maximum_report_attempts) {
@@ -99,6 +111,7 @@ void DeviceSession::Resume(Turn& turn) {
     case Phase::kFetching:
       return Fetch(turn, work_->fetching);
     case Phase::kUploading:
+    case Phase::kAggregating:
       return SendUpdate(turn);
     case Phase::kReporting:
       return Report(turn);
@@ -150,10 +163,11 @@ absl::Status DeviceSession::TakeBlob(Turn& turn, const std::string& bytes) {
   switch (work_->fetching) {
     case Blob::kTask: {
       MLEDGE_ASSIGN_OR_RETURN(
-          work_->task,
+          VerifiedTask verified,
           cache_->Task(DigestOf(assignment.signed_task()), bytes, turn.now));
-      MLEDGE_RETURN_IF_ERROR(
-          CheckAgainstTask(assignment, *work_->task, options_.policy));
+      work_->task = std::move(verified.task);
+      MLEDGE_RETURN_IF_ERROR(CheckAgainstTask(
+          assignment, *work_->task, verified.payload_sha256, options_.policy));
       Fetch(turn, Blob::kPackage);
       return absl::OkStatus();
     }
@@ -197,20 +211,54 @@ void DeviceSession::Train(Turn& turn,
 }
 
 void DeviceSession::SendUpdate(Turn& turn) {
+  if (work_->record.assignment.has_secure()) {
+    phase_ = Phase::kAggregating;
+    turn.Add(AggregateSecurely{NextCall(absl::InfiniteFuture()),
+                               work_->record.assignment,
+                               *work_->record.update});
+    return;
+  }
   phase_ = Phase::kUploading;
   turn.Add(Upload{NextCall(turn.now + options_.transfer_timeout),
                   AssignmentId(work_->record.assignment.assignment_id()),
                   *work_->record.update});
 }
 
+void DeviceSession::UpdateAcknowledged(Turn& turn) {
+  ++counters_.acknowledged;
+  turn.Say(StrCat("Update of ", Describe(), " is acknowledged."));
+  End(turn, /*success=*/true);
+}
+
+void DeviceSession::UpdateTooLate(Turn& turn, std::string_view reason) {
+  ++counters_.too_late;
+  turn.Say(StrCat("Update of ", Describe(), " came too late",
+                  reason.empty() ? "" : ": ", reason, "."));
+  End(turn, /*success=*/true);
+}
+
+void DeviceSession::UpdateRefused(Turn& turn, std::string_view reason) {
+  ++counters_.refused;
+  turn.Warn(StrCat("The coordinator refuses the update of ", Describe(), ": ",
+                   reason));
+  End(turn, /*success=*/false);
+}
+
 void DeviceSession::Abandon(Turn& turn, Ending ending, std::string_view what,
                             const absl::Status& why) {
-  if (ending == Ending::kRefused) {
-    ++counters_.refused;
-    work_->report = StrCat("refused ", what, ": ", why.message());
-  } else {
-    ++counters_.failed;
-    work_->report = StrCat(what, " failed: ", why.message());
+  switch (ending) {
+    case Ending::kRefused:
+      ++counters_.refused;
+      work_->report = StrCat("refused ", what, ": ", why.message());
+      break;
+    case Ending::kFailed:
+      ++counters_.failed;
+      work_->report = StrCat(what, " failed: ", why.message());
+      break;
+    case Ending::kLost:
+      ++counters_.lost;
+      work_->report = StrCat(what, " is lost: ", why.message());
+      break;
   }
   turn.Warn(StrCat("Device ", options_.device.value(), ", ", Describe(), ": ",
                    work_->report));
@@ -321,6 +369,8 @@ std::string_view ToString(DeviceSession::Phase phase) {
       return "storing the update";
     case DeviceSession::Phase::kUploading:
       return "uploading";
+    case DeviceSession::Phase::kAggregating:
+      return "aggregating";
     case DeviceSession::Phase::kReporting:
       return "reporting";
     case DeviceSession::Phase::kStopped:

@@ -11,8 +11,10 @@
 #include "absl/status/statusor.h"
 #include "mledge/aggregation/update_file.h"
 #include "mledge/client/connection.h"
+#include "mledge/client/secure_effects.h"
 #include "mledge/client/session_effects.h"
 #include "mledge/core/ids.h"
+#include "mledge/core/secret_bytes.h"
 #include "mledge/core/sha256.h"
 #include "mledge/core/update.h"
 
@@ -20,8 +22,8 @@
 // storage/sqlite_device_storage.h keeps both on disk, memory_device_storage.h
 // in memory.
 //
-// Durability: when SaveAssignment, SaveSnapshot and SaveUpdate have returned,
-// what they were given is there after kill -9 and power loss; when they are cut
+// Durability: when a call whose name begins with Save has returned, what it was
+// given is there after kill -9 and power loss; when they are cut
 // off, what was there before is. The cache is durable only as far as it likes,
 // but never returns bytes other than those that were asked for. Thread-safe.
 
@@ -68,6 +70,21 @@ class DeviceStorage {
       const AssignmentId& assignment) = 0;
   // Empties the journal if it holds this assignment.
   virtual absl::Status Forget(const AssignmentId& assignment) = 0;
+
+  // Of secure aggregation, one for each task, by the SHA-256 of its signed
+  // payload; outlives assignments and Forget, because it says which session was
+  // the last and which update is used up. Empty where nothing was saved.
+  virtual absl::StatusOr<SecaggJournal> LoadSecaggJournal(
+      const Digest& task) = 0;
+  // Replaces the task's journal. With kStore `masked_input` is durable before
+  // the journal names it; with kErase the stored one is removed.
+  // RESOURCE_EXHAUSTED: the disk is full; then the old journal is still there.
+  virtual absl::Status SaveSecaggJournal(
+      const Digest& task, const SecretBytes& journal, MaskedInputAction action,
+      std::shared_ptr<const std::string> masked_input) = 0;
+  // Of the newest revocation list that was seen; only ever goes up. 0: none.
+  virtual absl::StatusOr<uint64_t> LoadListNumber() = 0;
+  virtual absl::Status SaveListNumber(uint64_t number) = 0;
 
   // NOT_FOUND when the cache does not hold it.
   virtual absl::StatusOr<std::shared_ptr<const std::string>> ReadBlob(

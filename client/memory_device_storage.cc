@@ -1,11 +1,20 @@
 #include "mledge/client/memory_device_storage.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 
 namespace mledge {
+namespace {
+
+SecaggJournal Copy(const SecaggJournal& journal) {
+  return {.bytes = journal.bytes.Clone(RevealSecret()),
+          .masked_input = journal.masked_input};
+}
+
+}  // namespace
 
 absl::StatusOr<std::string> MemoryUploadSource::Read(uint64_t offset,
                                                      uint64_t size) const {
@@ -74,6 +83,10 @@ std::unique_ptr<MemoryDeviceStorage> MemoryDeviceStorage::AfterCrash(
   copy->journal_ = other.journal_;
   copy->snapshot_ = other.snapshot_;
   copy->update_ = other.update_;
+  for (const auto& [task, journal] : other.secagg_journals_) {
+    copy->secagg_journals_[task] = Copy(journal);
+  }
+  copy->list_number_ = other.list_number_;
   copy->blobs_ = other.blobs_;
   return copy;
 }
@@ -92,6 +105,9 @@ absl::Status MemoryDeviceStorage::CheckRoomLocked(uint64_t bytes) const {
   uint64_t used = bytes;
   if (snapshot_.has_value()) used += snapshot_->size();
   if (update_ != nullptr) used += update_->size();
+  for (const auto& [task, journal] : secagg_journals_) {
+    if (journal.masked_input != nullptr) used += journal.masked_input->size();
+  }
   for (const auto& [digest, blob] : blobs_) used += blob->size();
   if (used <= capacity_) return absl::OkStatus();
   return absl::ResourceExhaustedError(
@@ -164,6 +180,42 @@ absl::Status MemoryDeviceStorage::Forget(const AssignmentId& assignment) {
   journal_.reset();
   snapshot_.reset();
   update_.reset();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SecaggJournal> MemoryDeviceStorage::LoadSecaggJournal(
+    const Digest& task) {
+  MutexLock lock(&mutex_);
+  const auto journal = secagg_journals_.find(task);
+  return journal == secagg_journals_.end() ? SecaggJournal()
+                                           : Copy(journal->second);
+}
+
+absl::Status MemoryDeviceStorage::SaveSecaggJournal(
+    const Digest& task, const SecretBytes& journal, MaskedInputAction action,
+    std::shared_ptr<const std::string> masked_input) {
+  MutexLock lock(&mutex_);
+  if (action == MaskedInputAction::kStore) {
+    MLEDGE_RETURN_IF_ERROR(CheckRoomLocked(masked_input->size()));
+  }
+  SecaggJournal& kept = secagg_journals_[task];
+  kept.bytes = journal.Clone(RevealSecret());
+  if (action == MaskedInputAction::kStore) {
+    kept.masked_input = std::move(masked_input);
+  } else if (action == MaskedInputAction::kErase) {
+    kept.masked_input = nullptr;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> MemoryDeviceStorage::LoadListNumber() {
+  MutexLock lock(&mutex_);
+  return list_number_;
+}
+
+absl::Status MemoryDeviceStorage::SaveListNumber(uint64_t number) {
+  MutexLock lock(&mutex_);
+  list_number_ = std::max(list_number_, number);
   return absl::OkStatus();
 }
 

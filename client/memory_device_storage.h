@@ -28,7 +28,8 @@ class MemoryDeviceStorage final : public DeviceStorage {
   static std::unique_ptr<MemoryDeviceStorage> AfterCrash(
       MemoryDeviceStorage& other);
 
-  // Bytes of snapshot, update and blobs together; more is RESOURCE_EXHAUSTED.
+  // Bytes of snapshot, update, masked inputs and blobs together; more is
+  // RESOURCE_EXHAUSTED.
   void set_capacity(uint64_t bytes);
 
   absl::StatusOr<std::optional<JournalRecord>> LoadJournal() override;
@@ -43,6 +44,12 @@ class MemoryDeviceStorage final : public DeviceStorage {
   absl::StatusOr<std::shared_ptr<const UploadSource>> OpenUpdate(
       const AssignmentId& assignment) override;
   absl::Status Forget(const AssignmentId& assignment) override;
+  absl::StatusOr<SecaggJournal> LoadSecaggJournal(const Digest& task) override;
+  absl::Status SaveSecaggJournal(
+      const Digest& task, const SecretBytes& journal, MaskedInputAction action,
+      std::shared_ptr<const std::string> masked_input) override;
+  absl::StatusOr<uint64_t> LoadListNumber() override;
+  absl::Status SaveListNumber(uint64_t number) override;
   absl::StatusOr<std::shared_ptr<const std::string>> ReadBlob(
       const Digest& digest) override;
   absl::StatusOr<std::unique_ptr<BlobWriter>> OpenBlobWriter(
@@ -61,6 +68,8 @@ class MemoryDeviceStorage final : public DeviceStorage {
   std::optional<JournalRecord> journal_ ABSL_GUARDED_BY(mutex_);
   std::optional<std::string> snapshot_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const std::string> update_ ABSL_GUARDED_BY(mutex_);
+  std::map<Digest, SecaggJournal> secagg_journals_ ABSL_GUARDED_BY(mutex_);
+  uint64_t list_number_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<Digest, std::shared_ptr<const std::string>> blobs_
       ABSL_GUARDED_BY(mutex_);
   std::map<Digest, std::string> partial_blobs_ ABSL_GUARDED_BY(mutex_);

@@ -105,8 +105,9 @@ PackageCache::PackageCache(Options options, SignatureVerifier tasks,
 // Verifying happens outside the lock: two threads may do it at once for the
 // same content, and come to the same result.
 
-absl::StatusOr<std::shared_ptr<const v1::Task>> PackageCache::Task(
-    const Digest& digest, std::string_view bytes, absl::Time now) {
+absl::StatusOr<VerifiedTask> PackageCache::Task(const Digest& digest,
+                                                std::string_view bytes,
+                                                absl::Time now) {
   {
     MutexLock lock(&mutex_);
     if (auto known = tasks_.Find(digest, now)) return *std::move(known);
@@ -120,9 +121,11 @@ absl::StatusOr<std::shared_ptr<const v1::Task>> PackageCache::Task(
   auto task = std::make_shared<v1::Task>();
   if (!task->ParseFromString(message.payload())) return Unparsable("task");
   MLEDGE_RETURN_IF_ERROR(Annotate(ValidateTask(task.get()), "task"));
+  const VerifiedTask verified = {.task = std::move(task),
+                                 .payload_sha256 = Sha256Of(message.payload())};
   MutexLock lock(&mutex_);
-  tasks_.Insert(digest, task, ValidUntil(message), options_.entries_kept);
-  return std::shared_ptr<const v1::Task>(std::move(task));
+  tasks_.Insert(digest, verified, ValidUntil(message), options_.entries_kept);
+  return verified;
 }
 
 absl::StatusOr<std::shared_ptr<const ModelPackage>> PackageCache::Package(

@@ -37,6 +37,13 @@ struct TrustedSigners {
   std::vector<std::string> model_signers;
 };
 
+// A task as its operator signed it.
+struct VerifiedTask {
+  std::shared_ptr<const v1::Task> task;
+  // SHA-256 of the signed payload: how the registrar names the task.
+  Digest payload_sha256;
+};
+
 class PackageCache {
  public:
   struct Options {
@@ -57,9 +64,8 @@ class PackageCache {
   // A serialized SignedMessage with context "task". PERMISSION_DENIED: signer
   // not trusted. INVALID_ARGUMENT: malformed, or a task that does not pass
   // ValidateTask.
-  absl::StatusOr<std::shared_ptr<const v1::Task>> Task(const Digest& digest,
-                                                       std::string_view bytes,
-                                                       absl::Time now);
+  absl::StatusOr<VerifiedTask> Task(const Digest& digest,
+                                    std::string_view bytes, absl::Time now);
   // A package file. PERMISSION_DENIED: its model-signer is not trusted.
   // INVALID_ARGUMENT: malformed.
   absl::StatusOr<std::shared_ptr<const ModelPackage>> Package(
@@ -101,7 +107,7 @@ class PackageCache {
   const SignatureVerifier version_verifier_;
 
   Mutex mutex_;
-  Recent<std::shared_ptr<const v1::Task>> tasks_ ABSL_GUARDED_BY(mutex_);
+  Recent<VerifiedTask> tasks_ ABSL_GUARDED_BY(mutex_);
   Recent<std::shared_ptr<const ModelPackage>> packages_ ABSL_GUARDED_BY(mutex_);
   Recent<v1::VersionStatement> versions_ ABSL_GUARDED_BY(mutex_);
   Recent<std::shared_ptr<const ParameterVector>> parameters_

@@ -94,6 +94,15 @@ struct Upload {
   FinishedUpdate update;
 };
 
+// Take the persisted update to a sum of secure aggregation, instead of Upload
+// (secure_participation.h). Takes as long as the coordinator gathers devices.
+// → OnAggregated.
+struct AggregateSecurely {
+  CallId call;
+  v1::Assignment assignment;
+  FinishedUpdate update;
+};
+
 // → OnReportAnswer.
 struct SendReport {
   CallId call;
@@ -122,7 +131,7 @@ struct Notice {
 
 using Effect =
     std::variant<SendCheckIn, FetchBlob, Persist, StartTraining, StopTraining,
-                 Upload, SendReport, Forget, WakeAt, Notice>;
+                 Upload, AggregateSecurely, SendReport, Forget, WakeAt, Notice>;
 using Effects = std::vector<Effect>;
 
 }  // namespace mledge

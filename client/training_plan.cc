@@ -35,10 +35,22 @@ TrainingPlan MakeTrainingPlan(const v1::Task& task,
 UpdatePipeline::Options MakePipelineOptions(const v1::Task& task,
                                             const v1::Assignment& assignment) {
   const v1::Aggregation& aggregation = task.aggregation();
-  return {.clip_norm = assignment.clip_norm(),
-          .uniform_weight = aggregation.weighting() == v1::Aggregation::UNIFORM,
-          .value_bound = aggregation.value_bound(),
-          .weight_bound = aggregation.weight_bound()};
+  return {
+      .clip_norm = assignment.clip_norm(),
+      .uniform_weight = aggregation.weighting() == v1::Aggregation::UNIFORM,
+      // Secure aggregation clips each value to the bound.
+      .value_bound = assignment.has_secure() ? 0 : aggregation.value_bound(),
+      .weight_bound = aggregation.weight_bound()};
+}
+
+secagg::UpdateCodecOptions MakeCodecOptions(
+    const v1::SecureAssignment& secure) {
+  return {.shared_size = secure.shared_size(),
+          .value_bound = secure.value_bound(),
+          .weight_bound = secure.weight_bound(),
+          .uniform_weight = secure.uniform_weight(),
+          .maximum_updates = secure.maximum_updates(),
+          .value_bits = secure.value_bits()};
 }
 
 }  // namespace mledge

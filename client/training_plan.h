@@ -1,6 +1,7 @@
 #ifndef MLEDGE_CLIENT_TRAINING_PLAN_H_
 #define MLEDGE_CLIENT_TRAINING_PLAN_H_
 
+#include "mledge/aggregation/secagg/update_codec.h"
 #include "mledge/client/local_trainer.h"
 #include "mledge/client/update_pipeline.h"
 #include "mledge/core/ids.h"
@@ -19,6 +20,9 @@ TrainingPlan MakeTrainingPlan(const v1::Task& task,
 
 UpdatePipeline::Options MakePipelineOptions(const v1::Task& task,
                                             const v1::Assignment& assignment);
+
+// How the update becomes the integers that are added up.
+secagg::UpdateCodecOptions MakeCodecOptions(const v1::SecureAssignment& secure);
 
 }  // namespace mledge
 

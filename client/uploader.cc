@@ -82,7 +82,8 @@ absl::Status Uploader::OnResponse(const v1::UploadResponse& response) {
       // The same content may be there already; then no offset comes first. But
       // a coordinator that asked for bytes cannot have them all before they
       // were sent.
-      if (response.result().outcome() == v1::UploadResult::ACKNOWLEDGED &&
+      if ((response.result().outcome() == v1::UploadResult::ACKNOWLEDGED ||
+           response.result().outcome() == v1::UploadResult::RECEIVED) &&
           resumed_ && !all_sent()) {
         return absl::DataLossError(
             "the coordinator acknowledged an update that it cannot have");

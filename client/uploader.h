@@ -42,8 +42,8 @@ class Uploader {
   absl::StatusOr<std::optional<v1::UploadRequest>> NextRequest();
 
   // INVALID_ARGUMENT: an empty message, an offset past the end, a second
-  // resume, a result without an outcome; DATA_LOSS: "acknowledged" before all
-  // bytes were sent.
+  // resume, a result without an outcome; DATA_LOSS: "acknowledged" or
+  // "received" before all bytes were sent.
   absl::Status OnResponse(const v1::UploadResponse& response);
 
   // Everything has been sent that the coordinator asked for.

@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "mledge/client/grpc/callback_threads.h"
 #include "mledge/client/grpc/coordinator_verifier.h"
+#include "mledge/client/grpc/secure_stream_call.h"
 #include "mledge/client/grpc/upload_call.h"
 #include "mledge/core/mutex.h"
 #include "mledge/core/status_macros.h"
@@ -200,6 +201,25 @@ class GrpcConnection final : public Connection {
     Prepare(call->context(), timeout);
     stub_->async()->Upload(call->context(), call);
     call->Begin();
+  }
+
+  std::shared_ptr<SecureStream> OpenSecureAggregation(
+      const v1::SecureAggregationJoin& join,
+      std::function<void(v1::SecureAggregationResponse)> on_message,
+      std::function<void(absl::Status)> on_closed) override {
+    auto call = std::make_shared<SecureStreamCall>(
+        std::move(on_message),
+        [translator = translator_, calls = calls_,
+         on_closed = std::move(on_closed)](grpc::ClientContext* context,
+                                           const grpc::Status& status) {
+          calls->Remove(context);
+          on_closed(translator->Translate(status));
+          calls->Forget();
+        });
+    Prepare(call->context(), absl::InfiniteDuration());
+    stub_->async()->SecureAggregation(call->context(), call.get());
+    call->Begin(join);
+    return call;
   }
 
  private:

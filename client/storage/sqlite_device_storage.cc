@@ -7,7 +7,11 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
+#include <set>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "mledge/client/storage/blob_directory.h"
 #include "mledge/client/storage/journal_database.h"
@@ -18,6 +22,8 @@
 
 namespace mledge {
 namespace {
+
+constexpr std::string_view kMaskedInputPrefix = "masked-";
 
 class FileDescriptor {
  public:
@@ -140,7 +146,7 @@ class SqliteDeviceStorage final : public DeviceStorage {
       Remove(update_path_);
     }
     Remove(StrCat(update_path_, ".tmp"));
-    return absl::OkStatus();
+    return RemoveUnnamedMaskedInputs();
   }
 
   absl::StatusOr<std::optional<JournalRecord>> LoadJournal() override {
@@ -229,6 +235,57 @@ class SqliteDeviceStorage final : public DeviceStorage {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<SecaggJournal> LoadSecaggJournal(const Digest& task) override {
+    MutexLock lock(&mutex_);
+    MLEDGE_ASSIGN_OR_RETURN(std::optional<JournalDatabase::SecaggRow> row,
+                            database_->LoadSecagg(task));
+    SecaggJournal journal;
+    if (!row.has_value()) return journal;
+    journal.bytes = std::move(row->journal);
+    if (row->masked_input.has_value()) {
+      absl::StatusOr<std::string> bytes =
+          ReadFile(MaskedInputPath(*row->masked_input));
+      // One that is gone or altered is none: the session cannot go on.
+      if (bytes.ok() && Sha256Of(*bytes) == *row->masked_input) {
+        journal.masked_input =
+            std::make_shared<const std::string>(*std::move(bytes));
+      }
+    }
+    return journal;
+  }
+
+  absl::Status SaveSecaggJournal(
+      const Digest& task, const SecretBytes& journal, MaskedInputAction action,
+      std::shared_ptr<const std::string> masked_input) override {
+    MutexLock lock(&mutex_);
+    MLEDGE_ASSIGN_OR_RETURN(const std::optional<JournalDatabase::SecaggRow> row,
+                            database_->LoadSecagg(task));
+    const std::optional<Digest> before =
+        row.has_value() ? row->masked_input : std::nullopt;
+    std::optional<Digest> after;
+    if (action == MaskedInputAction::kKeep) {
+      after = before;
+    } else if (action == MaskedInputAction::kStore) {
+      after = Sha256Of(*masked_input);
+      MLEDGE_RETURN_IF_ERROR(WriteFileAtomically(
+          MaskedInputPath(*after), *masked_input, FileMode::kPrivate));
+    }
+    MLEDGE_RETURN_IF_ERROR(database_->SaveSecagg(task, journal, after));
+    if (before.has_value() && before != after) {
+      Remove(MaskedInputPath(*before));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<uint64_t> LoadListNumber() override {
+    MutexLock lock(&mutex_);
+    return database_->LoadListNumber();
+  }
+  absl::Status SaveListNumber(uint64_t number) override {
+    MutexLock lock(&mutex_);
+    return database_->SaveListNumber(number);
+  }
+
   absl::StatusOr<std::shared_ptr<const std::string>> ReadBlob(
       const Digest& digest) override {
     return blobs_->Read(digest);
@@ -240,6 +297,28 @@ class SqliteDeviceStorage final : public DeviceStorage {
 
  private:
   static void Remove(const std::string& path) { ::unlink(path.c_str()); }
+
+  std::string MaskedInputPath(const Digest& digest) const {
+    return StrCat(directory_, "/", kMaskedInputPrefix, digest.ToHex());
+  }
+
+  absl::Status RemoveUnnamedMaskedInputs()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    MLEDGE_ASSIGN_OR_RETURN(const std::vector<Digest> named,
+                            database_->MaskedInputs());
+    std::set<std::string> keep;
+    for (const Digest& digest : named) keep.insert(MaskedInputPath(digest));
+    std::error_code error;
+    for (const auto& entry :
+         std::filesystem::directory_iterator(directory_, error)) {
+      const std::string path = entry.path();
+      if (entry.path().filename().string().starts_with(kMaskedInputPrefix) &&
+          !keep.contains(path)) {
+        Remove(path);
+      }
+    }
+    return absl::OkStatus();
+  }
 
   // The file may have been altered while it waited.
   static absl::Status CheckContent(const UploadSource& source,

@@ -14,8 +14,12 @@
 //   device.sqlite   the journal (WAL, synced at every commit)
 //   update          the update that waits to be uploaded
 //   snapshot        where training stands
+//   masked-HASH     a masked input that may have to be uploaded again
 //   blobs/          cache of tasks, packages and parameters, by SHA-256
 //   lock            held by the one process that uses the folder
+//
+// device.sqlite holds secrets while a session of secure aggregation is under
+// way: shares of its neighbours' seeds. Only the owner may read it.
 //
 // The journal says what is true: a file that it does not name is removed at the
 // next opening. Files that it names are complete and synced before it names

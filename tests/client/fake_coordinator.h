@@ -179,6 +179,13 @@ class FakeConnection final : public Connection {
     coordinator_->Report(request);
     done(v1::ReportResponse());
   }
+  std::shared_ptr<SecureStream> OpenSecureAggregation(
+      const v1::SecureAggregationJoin&,
+      std::function<void(v1::SecureAggregationResponse)>,
+      std::function<void(absl::Status)> on_closed) override {
+    on_closed(absl::UnimplementedError("this coordinator adds up in clear"));
+    return nullptr;
+  }
   void CancelAll() override {}
 
   // The next calls fail with UNAVAILABLE.
