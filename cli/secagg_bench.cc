@@ -125,6 +125,7 @@ class BenchSession {
     server.sigma = options_.sigma;
     server.eta = options_.eta;
     server.threat_model = options_.threat_model;
+    server.losses = options_.losses;
     server.graph = options_.graph;
     server.registrar_sessions_per_day = 1;
     server.fixed_neighbors = options_.neighbors;
@@ -141,6 +142,7 @@ class BenchSession {
     policy.session = {.corrupt_fraction = options_.corrupt,
                       .sigma = options_.sigma,
                       .threat_model = options_.threat_model,
+                      .losses = options_.losses,
                       .least_clients = 3,
                       .least_alive = 1};
     policy.registrar_sessions_per_day = 1;

@@ -43,6 +43,7 @@ struct ServerOptions {
   int sigma = 40;
   int eta = 30;
   ThreatModel threat_model = ThreatModel::kSemiMalicious;
+  LossChoice losses = LossChoice::kAdversarial;
   GraphKind graph = GraphKind::kAuto;
   // What the registrar allows this task.
   int64_t registrar_sessions_per_day = 1000;
