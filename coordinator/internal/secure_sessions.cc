@@ -208,6 +208,7 @@ void SecureSessions::Begin(absl::Time now, Session session,
     ask_again_.clear();
     aborted_.clear();
     finished_groups_.clear();
+    ended_groups_.clear();
     assignment_of_.clear();
     for (const auto& [assignment, device] : session_->job.members) {
       assignment_of_[device] = assignment;
@@ -352,9 +353,18 @@ void SecureSessions::Apply(absl::Time now, secagg::ServerEffects effects) {
   for (secagg::ServerEffect& effect : effects) {
     std::visit([&](auto& e) { Do(now, e); }, effect);
   }
-  if (session_ != nullptr && server_ != nullptr && server_->finished()) {
+  if (session_ != nullptr && server_ != nullptr && EveryGroupHasEnded()) {
     Finish();
   }
+}
+
+// A group with a sum ends for the server only when that is saved.
+bool SecureSessions::EveryGroupHasEnded() const {
+  if (server_->group(0) == nullptr) return server_->finished();
+  for (uint32_t group = 0; server_->group(group) != nullptr; ++group) {
+    if (!ended_groups_.contains(group)) return false;
+  }
+  return true;
 }
 
 void SecureSessions::Do(absl::Time, secagg::SendToDevices& effect) {
@@ -441,6 +451,7 @@ void SecureSessions::Lose(const std::vector<secagg::LostDevice>& devices) {
 }
 
 void SecureSessions::Do(absl::Time, secagg::GroupFinished& effect) {
+  ended_groups_.insert(effect.group);
   Lose(effect.lost);
   const absl::Status added = [&]() -> absl::Status {
     MLEDGE_ASSIGN_OR_RETURN(const secagg::UpdateCodec codec,
@@ -462,6 +473,7 @@ void SecureSessions::Do(absl::Time, secagg::GroupFinished& effect) {
 }
 
 void SecureSessions::Do(absl::Time, secagg::GroupAborted& effect) {
+  ended_groups_.insert(effect.group);
   Lose(effect.lost);
   aborted_.push_back(std::string(effect.reason.message()));
 }

@@ -130,6 +130,7 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
       std::function<secagg::ServerEffects(
           absl::Time now, const absl::StatusOr<Statement>& statement)>
           pass_on);
+  bool EveryGroupHasEnded() const;
   void Lose(const std::vector<secagg::LostDevice>& devices);
   void Finish();
   void Tell(const Stream& stream, const v1::SecureAggregationResponse& message);
@@ -151,7 +152,8 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
   std::vector<std::function<void()>> ask_again_;
   Result result_;
   std::vector<std::string> aborted_;  // why, by group
-  std::vector<uint32_t> finished_groups_;
+  std::set<uint32_t> ended_groups_;
+  std::vector<uint32_t> finished_groups_;  // with a sum
   Done done_;
 
   SequentialExecutor executor_;  // last: its work uses all of the above
