@@ -14,7 +14,6 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
-using ::testing::Not;
 using Kind = SecureOutcome::Kind;
 
 // The device that something happens to.
