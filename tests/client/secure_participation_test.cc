@@ -332,6 +332,38 @@ TEST(SecureParticipationTest, JournalThatCannotBeWrittenKeepsTheUpdateAtHome) {
   EXPECT_FALSE(fleet.Counted(victim));
 }
 
+TEST(SecureParticipationTest, OfferThatItLeftIsNotTakenAgain) {
+  SecureFleet fleet;
+  int saves = 0;
+  fleet.on_save = [&](FleetDevice& device) {
+    if (device.index != kVictim) return absl::OkStatus();
+    ++saves;
+    return absl::ResourceExhaustedError("the disk is full");
+  };
+  // That it left does not arrive; each new stream brings the same offer.
+  fleet.after_effect = [&](FleetDevice& device, const SecureEffect& effect) {
+    const auto* send = std::get_if<SendSecurely>(&effect);
+    if (device.index == kVictim && send != nullptr &&
+        send->message.has_leave()) {
+      fleet.BreakStream(device);
+    }
+  };
+  int offers = 0;
+  fleet.to_device = [&](FleetDevice& device, auto& message) {
+    if (device.index == kVictim && message.secagg().has_offer()) ++offers;
+    return true;
+  };
+  fleet.Begin();
+  for (int i = 1; i <= 4; ++i) {
+    fleet.After(absl::Seconds(15) * i,
+                [&] { fleet.BreakStream(fleet.devices[kVictim]); });
+  }
+  fleet.Run(absl::Seconds(90));
+  EXPECT_GE(offers, 4);
+  EXPECT_EQ(saves, 2) << "joining, and the end of that";
+  EXPECT_FALSE(fleet.devices[kVictim].outcome.has_value());
+}
+
 TEST(SecureParticipationTest, CoordinatorThatDoesNotKnowTheAssignmentEndsIt) {
   SecureFleet fleet;
   fleet.Begin();

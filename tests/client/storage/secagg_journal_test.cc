@@ -260,16 +260,30 @@ TEST_F(SqliteSecaggJournalTest, NobodyElseMayReadIt) {
 
 TEST_F(SqliteSecaggJournalTest, SecretsAreOverwrittenWhenTheSessionEnds) {
   const std::string secret(200, 's');
-  auto storage = Open();
-  ASSERT_THAT(
-      storage->SaveSecaggJournal(kTask, Secret(secret),
-                                 MaskedInputAction::kStore, Masked("masked")),
-      IsOk());
-  ASSERT_THAT(storage->SaveSecaggJournal(kTask, Secret("over"),
-                                         MaskedInputAction::kErase, nullptr),
-              IsOk());
-  for (const char* file : {"device.sqlite", "device.sqlite-wal"}) {
-    EXPECT_EQ(ReadFile(state(file))->find(secret), std::string::npos) << file;
+  // A restart in between moves what the WAL holds to the database.
+  for (const bool restart : {false, true}) {
+    auto storage = Open();
+    ASSERT_THAT(
+        storage->SaveSecaggJournal(kTask, Secret(secret),
+                                   MaskedInputAction::kStore, Masked("masked")),
+        IsOk());
+    if (restart) {
+      storage.reset();
+      storage = Open();
+      EXPECT_NE(ReadFile(state("device.sqlite"))->find(secret),
+                std::string::npos);
+    } else {
+      EXPECT_NE(ReadFile(state("device.sqlite-wal"))->find(secret),
+                std::string::npos);
+    }
+    ASSERT_THAT(storage->SaveSecaggJournal(kTask, Secret("over"),
+                                           MaskedInputAction::kErase, nullptr),
+                IsOk());
+    for (const char* file : {"device.sqlite", "device.sqlite-wal"}) {
+      EXPECT_EQ(ReadFile(state(file))->find(secret.substr(100)),
+                std::string::npos)
+          << file << (restart ? " after a restart" : "");
+    }
   }
 }
 
