@@ -24,6 +24,7 @@ using secagg::SessionCost;
 struct ParameterOptions {
   secagg::ParameterRequest request;
   std::string threat = "semi-malicious";
+  std::string losses = "adversarial";
   std::string graph = "auto";
   int64_t length = 1'000'000;
   int modulus_bits = 32;
@@ -35,6 +36,9 @@ secagg::ParameterRequest RequestOf(const ParameterOptions& options) {
   request.threat_model = options.threat == "semi-honest"
                              ? secagg::ThreatModel::kSemiHonest
                              : secagg::ThreatModel::kSemiMalicious;
+  if (options.losses == "independent") {
+    request.losses = secagg::LossChoice::kIndependent;
+  }
   if (options.graph == "harary") request.graph = secagg::GraphKind::kHarary;
   if (options.graph == "full") request.graph = secagg::GraphKind::kFull;
   return request;
@@ -53,6 +57,7 @@ void PrintJson(const ParameterOptions& options,
       {"dropouts", parameters.dropouts},
       {"least_alive", parameters.least_alive()},
       {"threat", options.threat},
+      {"losses", options.losses},
       {"length", options.length},
       {"modulus_bits", options.modulus_bits},
       {"device",
@@ -142,6 +147,11 @@ void RegisterParameters(CLI::App& secagg, ChosenVerb& chosen) {
   verb->add_option("--threat", options->threat,
                    "What the server may do: semi-honest or semi-malicious")
       ->check(CLI::IsMember({"semi-honest", "semi-malicious"}))
+      ->capture_default_str();
+  verb->add_option("--losses", options->losses,
+                   "Who chooses the lost clients: independent (chance) or "
+                   "adversarial (a lying server that knows the graph)")
+      ->check(CLI::IsMember({"independent", "adversarial"}))
       ->capture_default_str();
   verb->add_option("--sigma", options->request.sigma,
                    "Privacy fails with 2^-SIGMA at most")

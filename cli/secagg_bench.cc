@@ -125,6 +125,7 @@ class BenchSession {
     server.sigma = options_.sigma;
     server.eta = options_.eta;
     server.threat_model = options_.threat_model;
+    server.losses = options_.losses;
     server.graph = options_.graph;
     server.registrar_sessions_per_day = 1;
     server.fixed_neighbors = options_.neighbors;
@@ -141,6 +142,7 @@ class BenchSession {
     policy.session = {.corrupt_fraction = options_.corrupt,
                       .sigma = options_.sigma,
                       .threat_model = options_.threat_model,
+                      .losses = options_.losses,
                       .least_clients = 3,
                       .least_alive = 1};
     policy.registrar_sessions_per_day = 1;
@@ -225,6 +227,17 @@ class BenchSession {
       statement.Sign(registrar_);
       OnServer("2 directory", [this, statement] {
         return server_->OnWitnessed(now_, statement);
+      });
+    } else if (auto* sets = std::get_if<RequestSetsWitness>(&effect)) {
+      SetsStatement statement{.task = sets->task,
+                              .session_number = sets->session_number,
+                              .group = sets->group,
+                              .session = sets->session,
+                              .sets = sets->sets,
+                              .time = now_};
+      statement.Sign(registrar_);
+      OnServer("5 consistency", [this, statement] {
+        return server_->OnSetsWitnessed(now_, statement.group, statement);
       });
     } else if (auto* approve = std::get_if<ApproveUnmask>(&effect)) {
       OnServer("5 consistency", [this, group = approve->group] {
@@ -365,6 +378,8 @@ class BenchSession {
         (cost(&SecaggFloor::seconds_per_keystream_byte,
               (k + 1) * KeystreamSize(section.modulus, section.length)) +
          cost(&SecaggFloor::seconds_per_agreement, 2 * k) +
+         // Version log, directory, sets.
+         cost(&SecaggFloor::seconds_per_witness, 3) +
          (options_.identities ? cost(&SecaggFloor::seconds_per_verification,
                                      k + result_.threshold) +
                                     cost(&SecaggFloor::seconds_per_signature, 2)

@@ -23,6 +23,7 @@ struct SecaggBenchOptions {
   double corrupt = 0.1;
   double design_dropout = 0.1;
   secagg::ThreatModel threat_model = secagg::ThreatModel::kSemiMalicious;
+  secagg::LossChoice losses = secagg::LossChoice::kAdversarial;
   secagg::GraphKind graph = secagg::GraphKind::kAuto;
   int sigma = 40;
   int eta = 30;

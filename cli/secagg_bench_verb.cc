@@ -17,6 +17,7 @@ namespace {
 struct BenchVerb {
   SecaggBenchOptions options;
   std::string threat = "semi-malicious";
+  std::string losses = "adversarial";
   std::string graph = "auto";
   std::string identity = "on";
   bool json = false;
@@ -73,6 +74,9 @@ absl::Status RunBench(const BenchVerb& verb) {
   if (verb.threat == "semi-honest") {
     options.threat_model = secagg::ThreatModel::kSemiHonest;
   }
+  if (verb.losses == "independent") {
+    options.losses = secagg::LossChoice::kIndependent;
+  }
   if (verb.graph == "harary") options.graph = secagg::GraphKind::kHarary;
   if (verb.graph == "full") options.graph = secagg::GraphKind::kFull;
   MLEDGE_ASSIGN_OR_RETURN(const SecaggBenchResult result,
@@ -109,6 +113,11 @@ void RegisterSecaggBench(CLI::App& secagg, ChosenVerb& chosen) {
       ->capture_default_str();
   bench->add_option("--threat", verb->threat, "semi-honest or semi-malicious")
       ->check(CLI::IsMember({"semi-honest", "semi-malicious"}))
+      ->capture_default_str();
+  bench
+      ->add_option("--losses", verb->losses,
+                   "independent or adversarial, as for `secagg parameters`")
+      ->check(CLI::IsMember({"independent", "adversarial"}))
       ->capture_default_str();
   bench->add_option("--sigma", options.sigma)->capture_default_str();
   bench->add_option("--eta", options.eta)->capture_default_str();

@@ -11,6 +11,7 @@ struct SecaggFloor {
   double seconds_per_agreement = 0;       // X25519 with import of the peer
   double seconds_per_verification = 0;    // ECDSA P-256
   double seconds_per_signature = 0;
+  double seconds_per_witness = 0;  // verification of Ed25519
 };
 
 // Takes about a quarter of a second; the best of several short runs, on one

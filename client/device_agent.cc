@@ -280,6 +280,7 @@ void DeviceAgent::Do(AggregateSecurely& effect) {
         {.signer = identity->signer(),
          .members = identity->members(),
          .random = identity->random(),
+         .rounding = identity->random(),
          .registrar = identity->registrar()},
         {.connection = dependencies_.connection,
          .storage = dependencies_.storage,

@@ -31,7 +31,8 @@ SecureParticipation::Create(Options options, Dependencies dependencies,
                             std::shared_ptr<const Update> update,
                             SecaggJournal journal) {
   if (dependencies.signer == nullptr || dependencies.members == nullptr ||
-      dependencies.random == nullptr || !dependencies.registrar.has_value() ||
+      dependencies.random == nullptr || dependencies.rounding == nullptr ||
+      !dependencies.registrar.has_value() ||
       update == nullptr || options.maximum_refusals < 1) {
     return absl::InvalidArgumentError(
         "secure aggregation needs a signer, members, randomness, the "

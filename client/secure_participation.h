@@ -56,7 +56,8 @@ class SecureParticipation {
   struct Dependencies {  // all must outlive it
     const secagg::MemberSigner* signer = nullptr;
     MemberRegistry* members = nullptr;
-    SecretRandom* random = nullptr;
+    SecretRandom* random = nullptr;    // keys and masks
+    SecretRandom* rounding = nullptr;  // of the update's values
     // The registrar's, pinned in the device's configuration.
     std::optional<WitnessPublicKey> registrar;
   };

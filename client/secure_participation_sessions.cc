@@ -29,7 +29,7 @@ MaskedInputAction ActionOf(secagg::PersistJournal::MaskedInput action) {
 void SecureParticipation::MakeClient(Turn& turn) {
   in_session_ = false;
   absl::StatusOr<std::vector<secagg::ModularVector>> sections =
-      codec_.Encode(*inputs_.update, *dependencies_.random);
+      codec_.Encode(*inputs_.update, *dependencies_.rounding);
   if (!sections.ok()) {
     Finish(turn, sections.status());
     return;

@@ -31,13 +31,18 @@ CoordinatorImpl::CoordinatorImpl(Options options, Dependencies dependencies)
 CoordinatorImpl::~CoordinatorImpl() {
   std::vector<Answer> answers;
   std::vector<DeviceRegistry::Parked> parked;
+  std::vector<std::shared_ptr<SecureSessions>> secure;
   {
     MutexLock lock(&mutex_);
     shut_down_ = true;
     while (running_ > 0) idle_.Wait(&mutex_);
+    for (const auto& [id, context] : tasks_) {
+      if (context->secure != nullptr) secure.push_back(context->secure);
+    }
     answers.swap(batch_.answers);
     parked = devices_.TakeAllParked();
   }
+  for (const auto& sessions : secure) sessions->Stop();
   const absl::Status gone =
       absl::CancelledError("the coordinator has stopped; try again later");
   for (const Answer& answer : answers) answer(gone);
@@ -121,10 +126,11 @@ absl::Status CoordinatorImpl::RecoverTask(absl::Time now,
   }
   MLEDGE_ASSIGN_OR_RETURN(
       LoadedTask loaded,
-      LoadTask(std::move(task), package,
-               {.updates_per_fold = options_.updates_per_fold,
-                .updates_per_checkpoint = options_.updates_per_checkpoint}));
+      LoadTask(std::move(task), signed_task, package, LoadOptionsOf()));
   TaskContext& context = *loaded.context;
+  if (record.state == TaskState::kRunning) {
+    MLEDGE_RETURN_IF_ERROR(CheckServices(context));
+  }
   context.signed_task_size_in_bytes = signed_task.size();
   context.bytes_sent->store(record.bytes_sent);
   context.run = std::make_unique<TaskRun>(std::move(loaded.plan), record);
@@ -250,6 +256,7 @@ void CoordinatorImpl::Tick(absl::Time now) {
         if (clock_went_back || context->run->NextTime() <= now) {
           Apply(*context, context->run->Tick(now));
         }
+        TickSecureSessions(*context, now);
       }
     }
     Settle();

@@ -14,9 +14,11 @@
 #include "mledge/coordinator/storage.h"
 #include "mledge/core/executor.h"
 #include "mledge/core/ids.h"
+#include "mledge/identity/witness.h"
 #include "mledge/v1/admin_service.pb.h"
 #include "mledge/v1/device_service.pb.h"
 #include "mledge/v1/model.pb.h"
+#include "mledge/v1/signature.pb.h"
 
 // The coordinator as a library: all tasks, their rounds and devices. It drives
 // the sans-I/O objects (round.h, aggregation_session.h, task_run.h), carries
@@ -29,6 +31,21 @@
 // callers have gone; callbacks that still wait are called with CANCELLED.
 
 namespace mledge {
+
+// What tasks with secure aggregation need of the registrar.
+struct SecureAggregationServices {
+  // Must outlive the coordinator. Null: such tasks are refused.
+  Witness* witness = nullptr;
+  // The registrar's newest list, not yet verified; asked before each session,
+  // may block for some seconds.
+  std::function<absl::StatusOr<v1::SignedMessage>()> revocation_list;
+  std::string root_pem;
+  // Certificates of the registrar, which devices need not send.
+  std::vector<std::string> issuers_pem;
+  int64_t registrar_sessions_per_day = 1000;
+  // For what nobody's call brings the time along.
+  std::function<absl::Time()> time_now;
+};
 
 // Who calls, from the certificate and from nowhere else.
 struct Peer {
@@ -69,6 +86,7 @@ class Coordinator {
     // then on every call is refused with UNAVAILABLE, and the process should
     // end. Optional.
     std::function<void(const absl::Status&)> on_taken_over = nullptr;
+    SecureAggregationServices secure_aggregation = {};
   };
 
   // Takes up what the storage holds: tasks go on where they were.
@@ -106,6 +124,22 @@ class Coordinator {
                             const v1::UploadHeader& header,
                             std::unique_ptr<SpoolWriter> writer,
                             Done<v1::UploadResult> done) = 0;
+
+  // A device that holds the finished update of an assignment with `secure` and
+  // is connected, as long as the stream lives. `sink` gets what the device is
+  // to be told: one call at a time, in order, never under a lock, possibly
+  // before this call returns and for a moment after the stream's end.
+  class SecureStream {
+   public:
+    virtual ~SecureStream() = default;
+    virtual void OnMessage(absl::Time now,
+                           const v1::SecaggDeviceMessage& message) = 0;
+  };
+  using SecureSink = std::function<void(const v1::SecureAggregationResponse&)>;
+  // Codes as BeginUpload; INVALID_ARGUMENT: not a secure assignment.
+  virtual absl::StatusOr<std::unique_ptr<SecureStream>> JoinSecureAggregation(
+      absl::Time now, const Peer& peer,
+      const v1::SecureAggregationJoin& request, SecureSink sink) = 0;
 
   virtual void Report(absl::Time now, const Peer& peer,
                       const v1::ReportRequest& request,

@@ -1,7 +1,9 @@
 #ifndef MLEDGE_COORDINATOR_EFFECTS_H_
 #define MLEDGE_COORDINATOR_EFFECTS_H_
 
+#include <cstdint>
 #include <iterator>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -38,8 +40,17 @@ struct PublishJob {
   VersionNumber base_version;
 };
 
+// Adds up the updates of devices that are ready, in one session of secure
+// aggregation, and saves the sum. Its number was never used before.
+struct SecureSessionJob {
+  RoundNumber round;
+  VersionNumber base_version;
+  uint64_t session_number = 0;
+  std::map<AssignmentId, DeviceId> members;
+};
+
 // A task has at most one under way.
-using Job = std::variant<FoldJob, CheckpointJob, PublishJob>;
+using Job = std::variant<FoldJob, CheckpointJob, PublishJob, SecureSessionJob>;
 
 struct Effects {
   // Written as one transaction, before all else.

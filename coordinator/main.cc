@@ -28,6 +28,8 @@
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 #include "mledge/core/version.h"
+#include "mledge/identity/certificate.h"
+#include "mledge/identity/grpc/registrar_client.h"
 #include "mledge/identity/signing.h"
 #include "mledge/identity/tls_identity.h"
 #include "mledge/task/config_file.h"
@@ -73,6 +75,35 @@ sigset_t BlockStopSignals() {
   return signals;
 }
 
+absl::StatusOr<std::unique_ptr<RegistrarClient>> ConnectToRegistrar(
+    const v1::RegistrarAddress& address, const TlsIdentity& identity) {
+  MLEDGE_ASSIGN_OR_RETURN(WitnessPublicKey key,
+                          WitnessPublicKey::FromHex(address.witness_key()));
+  return RegistrarClient::Create(
+      {.address = address.address(), .name = address.name()}, identity,
+      std::move(key));
+}
+
+absl::StatusOr<SecureAggregationServices> MakeServices(
+    const v1::RegistrarAddress& address, const TlsIdentity& identity,
+    RegistrarClient* registrar, Clock* clock) {
+  SecureAggregationServices services;
+  services.witness = registrar;
+  services.revocation_list = [registrar] {
+    return registrar->GetRevocationList();
+  };
+  services.root_pem = identity.root_pem;
+  // Whoever issued this certificate issued the devices' too.
+  MLEDGE_ASSIGN_OR_RETURN(const std::vector<Certificate> chain,
+                          ParsePemChain(identity.certificate_chain_pem));
+  for (size_t i = 1; i < chain.size(); ++i) {
+    services.issuers_pem.push_back(chain[i].ToPem());
+  }
+  services.registrar_sessions_per_day = address.sessions_per_day();
+  services.time_now = [clock] { return clock->TimeNow(); };
+  return services;
+}
+
 absl::Status Serve(const v1::CoordinatorConfig& config,
                    const sigset_t& stop_signals) {
   RealClock clock;
@@ -87,6 +118,15 @@ absl::Status Serve(const v1::CoordinatorConfig& config,
   ThreadPool pool(static_cast<int>(config.threads()), "pool");
   WakeTimer timer(&clock);
   TakeOver take_over;
+  std::unique_ptr<RegistrarClient> registrar;
+  SecureAggregationServices secure_aggregation;
+  if (config.has_registrar()) {
+    MLEDGE_ASSIGN_OR_RETURN(registrar,
+                            ConnectToRegistrar(config.registrar(), identity));
+    MLEDGE_ASSIGN_OR_RETURN(
+        secure_aggregation,
+        MakeServices(config.registrar(), identity, registrar.get(), &clock));
+  }
   Coordinator::Options options;
   options.maximum_update_bytes = config.maximum_upload_bytes();
   MLEDGE_ASSIGN_OR_RETURN(
@@ -102,7 +142,8 @@ absl::Status Serve(const v1::CoordinatorConfig& config,
                },
            .wake_at = [&timer](absl::Time time) { timer.WakeAt(time); },
            .on_taken_over =
-               [&take_over](const absl::Status& why) { take_over.Set(why); }},
+               [&take_over](const absl::Status& why) { take_over.Set(why); },
+           .secure_aggregation = std::move(secure_aggregation)},
           clock.TimeNow()));
   MLEDGE_ASSIGN_OR_RETURN(
       const std::unique_ptr<CoordinatorServer> server,

@@ -290,6 +290,17 @@ absl::StatusOr<std::unique_ptr<SpoolWriter>> MemoryStorage::OpenSpoolWriter(
   return std::make_unique<MemorySpoolWriter>(this, spool);
 }
 
+absl::StatusOr<std::string> MemoryStorage::ReadSpooled(
+    const AssignmentId& assignment) {
+  MutexLock lock(&mutex_);
+  const auto found = spools_.find(assignment);
+  if (found == spools_.end()) {
+    return absl::NotFoundError(
+        StrCat("no upload of assignment ", assignment.value()));
+  }
+  return found->second->bytes;
+}
+
 absl::StatusOr<std::unique_ptr<SpooledUpdate>> MemoryStorage::OpenSpooled(
     const AssignmentId& assignment) {
   std::shared_ptr<Spool> spool;

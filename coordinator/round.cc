@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "mledge/core/logging.h"
 #include "mledge/core/status_macros.h"
 
 namespace mledge {
@@ -18,6 +19,8 @@ std::optional<Round::State> Round::NextState(State state, Event event) {
       {State::kCollecting, Event::kDeviceFails, State::kCollecting},
       {State::kCollecting, Event::kClose, State::kClosing},
       {State::kCollecting, Event::kFail, State::kFailed},
+      {State::kClosing, Event::kDeviceFails, State::kClosing},
+      {State::kClosing, Event::kReopen, State::kCollecting},
       {State::kClosing, Event::kPublish, State::kPublishing},
       {State::kClosing, Event::kFail, State::kFailed},
       {State::kPublishing, Event::kPublished, State::kCompleted},
@@ -46,7 +49,7 @@ Round::Round(RoundPlan plan, std::vector<AssignmentRecord> assignments,
       case AssignmentState::kAcknowledged:
         ++acknowledged_;
         // Those in the checkpoint were admitted with it.
-        session_->Admit(record.id).IgnoreError();
+        if (!plan_.secure) session_->Admit(record.id).IgnoreError();
         break;
       case AssignmentState::kFailed:
         ++failed_;
@@ -57,7 +60,17 @@ Round::Round(RoundPlan plan, std::vector<AssignmentRecord> assignments,
     const AssignmentId id = record.id;
     assignments_.emplace(id, TrainingAssignment(std::move(record)));
   }
-  if (acknowledged_ >= plan_.target) Close();
+  if (plan_.secure && acknowledged_ > 0) {
+    // Acknowledged together with the sum that holds them.
+    Close();
+    session_done_ = true;
+    ExpireOpen();
+    if (saved.empty()) {
+      Fail("its sum was saved and cannot be read any more").IgnoreError();
+    }
+  } else if (acknowledged_ >= plan_.target) {
+    Close();
+  }
 }
 
 RoundRecord Round::record() const {
@@ -142,6 +155,71 @@ absl::StatusOr<UpdateOutcome> Round::Acknowledge(absl::Time now,
   return UpdateOutcome::kAcknowledged;
 }
 
+absl::StatusOr<bool> Round::Ready(absl::Time now, const AssignmentId& id) {
+  const auto found = assignments_.find(id);
+  if (found == assignments_.end()) {
+    return absl::NotFoundError(StrCat("no assignment ", id.value(),
+                                      " in round ", plan_.round.value()));
+  }
+  if (!found->second.open() || session_done_) return false;
+  // A session under way takes nobody in any more; there may be another.
+  if (state_ != State::kCollecting) return state_ == State::kClosing;
+  if (now >= plan_.deadline) return false;
+  ready_.insert(id);
+  if (ready() >= plan_.target) Close();
+  return true;
+}
+
+std::vector<AssignmentId> Round::BeginSession() {
+  CHECK(session_is_due());
+  session_under_way_ = true;
+  return {ready_.begin(), ready_.end()};
+}
+
+void Round::Lose(const SessionEnd& end) {
+  for (const auto& [id, reason] : end.lost) {
+    ready_.erase(id);
+    const auto found = assignments_.find(id);
+    if (found == assignments_.end() || !found->second.Fail(reason).ok()) {
+      continue;
+    }
+    ++failed_;
+    Ended(found->second);
+  }
+}
+
+void Round::SessionDone(const SessionEnd& end) {
+  CHECK(session_under_way_);
+  session_under_way_ = false;
+  session_done_ = true;
+  for (const auto& [id, content] : end.counted) {
+    const auto found = assignments_.find(id);
+    if (found == assignments_.end() ||
+        !found->second.Acknowledge(content).ok()) {
+      continue;
+    }
+    ++acknowledged_;
+    Ended(found->second);
+  }
+  Lose(end);
+  ready_.clear();
+  ExpireOpen();
+}
+
+void Round::SessionAborted(absl::Time now, const SessionEnd& end,
+                           std::string_view reason) {
+  CHECK(session_under_way_);
+  session_under_way_ = false;
+  Lose(end);
+  if (now >= plan_.deadline) {
+    Fail(StrCat("secure aggregation came to nothing: ", reason,
+                "; the deadline is reached"))
+        .IgnoreError();  // legal while closing
+    return;
+  }
+  Move(Event::kReopen).IgnoreError();  // likewise
+}
+
 absl::Status Round::DeviceFails(const AssignmentId& id, std::string reason) {
   const auto found = assignments_.find(id);
   if (found == assignments_.end()) {
@@ -149,6 +227,7 @@ absl::Status Round::DeviceFails(const AssignmentId& id, std::string reason) {
                                       " in round ", plan_.round.value()));
   }
   if (!found->second.open()) return absl::OkStatus();
+  ready_.erase(id);
   MLEDGE_RETURN_IF_ERROR(Move(Event::kDeviceFails));
   MLEDGE_RETURN_IF_ERROR(found->second.Fail(std::move(reason)));
   ++failed_;
@@ -157,14 +236,22 @@ absl::Status Round::DeviceFails(const AssignmentId& id, std::string reason) {
 }
 
 void Round::Tick(absl::Time now) {
-  if (state_ != State::kCollecting || now < plan_.deadline) return;
-  if (acknowledged_ >= plan_.minimum) {
+  if (state_ != State::kCollecting) return;
+  if (now < plan_.deadline) {
+    // After a session that came to nothing.
+    if (plan_.secure && ready() >= plan_.target) Close();
+    return;
+  }
+  const int64_t here = plan_.secure ? ready() : acknowledged_;
+  if (here >= plan_.minimum) {
     Close();
     return;
   }
-  Fail(StrCat("deadline reached with ", acknowledged_, " updates of at least ",
-              plan_.minimum, "; ", assignments_.size(),
-              " devices were assigned, ", failed_, " failed"))
+  Fail(StrCat(
+           "deadline reached with ", here,
+           plan_.secure ? " devices ready for secure aggregation" : " updates",
+           " of at least ", plan_.minimum, "; ", assignments_.size(),
+           " devices were assigned, ", failed_, " failed"))
       .IgnoreError();  // legal while collecting
 }
 
@@ -182,6 +269,7 @@ absl::Status Round::Published() { return Move(Event::kPublished); }
 
 void Round::Close() {
   Move(Event::kClose).IgnoreError();  // callers are collecting
+  if (plan_.secure) return;  // the others may be needed for another session
   session_->Close();
   ExpireOpen();
 }
@@ -228,6 +316,8 @@ std::string_view ToString(Round::Event event) {
       return "close";
     case Round::Event::kFail:
       return "fail";
+    case Round::Event::kReopen:
+      return "reopen";
     case Round::Event::kPublish:
       return "publish";
     case Round::Event::kPublished:

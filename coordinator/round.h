@@ -21,7 +21,7 @@
 #include "mledge/core/ids.h"
 
 // One synchronous round: assignments are handed out to more devices than are
-// needed, the first `target` updates go into one plain AggregationSession,
+// needed, the first `target` updates go into one AggregationSession,
 // whoever comes later is too late, and the sum becomes a version. It ends in
 // one of two ways, whatever devices do:
 //
@@ -29,6 +29,15 @@
 //   closing ──everything is in the sum──▶ publishing ──▶ completed
 //   collecting ──deadline with fewer, or cancelled──▶ failed
 //   closing, publishing ──cancelled, or the sum cannot be used──▶ failed
+//
+// With secure aggregation nobody's update arrives by itself: devices say that
+// they are ready, and the round closes when the target of them waits, or at
+// the deadline with the minimum. Closing then is one session of secure
+// aggregation, and one more move is legal:
+//
+//   closing ──the session came to nothing, before the deadline──▶ collecting
+//
+// with the devices whose updates are not used up, and new ones for the others.
 //
 // `NextState` is that picture as a table; a move that is not in it is refused
 // with FAILED_PRECONDITION and changes nothing. Sans-I/O: time comes with each
@@ -47,6 +56,7 @@ struct RoundPlan {
   absl::Time started_at;
   absl::Time deadline;
   AggregationSession::Options session;
+  bool secure = false;
 };
 
 class Round {
@@ -58,6 +68,7 @@ class Round {
     kDeviceFails,
     kClose,    // target reached, or deadline with at least the minimum
     kFail,     // deadline with fewer, cancelled, sum unusable
+    kReopen,   // the session of secure aggregation came to nothing
     kPublish,  // everything is in the sum
     kPublished,
   };
@@ -103,6 +114,35 @@ class Round {
                                             const AssignmentId& id,
                                             const Digest& content);
 
+  // Secure rounds, instead of Acknowledge: a device that holds its finished
+  // update waits for a session. True: it does; false: the assignment has ended.
+  // NOT_FOUND: no assignment of this round.
+  absl::StatusOr<bool> Ready(absl::Time now, const AssignmentId& id);
+  // It is not connected any more.
+  void NotReady(const AssignmentId& id) { ready_.erase(id); }
+  bool session_is_due() const {
+    return plan_.secure && state_ == State::kClosing && !session_under_way_ &&
+           !session_done_;
+  }
+  // Those who are ready. Precondition: session_is_due().
+  std::vector<AssignmentId> BeginSession();
+  // How the session ended for those whose masked inputs are here. What is in
+  // neither list holds its update still.
+  struct SessionEnd {
+    std::map<AssignmentId, Digest> counted;    // with the masked input's hash
+    std::map<AssignmentId, std::string> lost;  // used up in vain; why
+  };
+  // Precondition of both: a session is under way. There is a sum.
+  void SessionDone(const SessionEnd& end);
+  // There is none: collects on, or fails when the time is up.
+  void SessionAborted(absl::Time now, const SessionEnd& end,
+                      std::string_view reason);
+  int64_t ready() const { return static_cast<int64_t>(ready_.size()); }
+  // The sum holds everything that it will.
+  bool sum_is_complete() const {
+    return plan_.secure ? session_done_ : session_->complete();
+  }
+
   // The device cannot do it, or its update was refused. Nothing happens where
   // the assignment has ended already. NOT_FOUND: no assignment of this round.
   absl::Status DeviceFails(const AssignmentId& id, std::string reason);
@@ -128,6 +168,7 @@ class Round {
   absl::Status Move(Event event);
   void Close();
   void ExpireOpen();
+  void Lose(const SessionEnd& end);
   void Ended(const TrainingAssignment& assignment);
 
   RoundPlan plan_;
@@ -138,7 +179,10 @@ class Round {
   int64_t open_ = 0;
   int64_t acknowledged_ = 0;
   int64_t failed_ = 0;
-  std::unique_ptr<AggregationSession> session_;
+  std::unique_ptr<AggregationSession> session_;  // of a plain round
+  std::set<AssignmentId> ready_;
+  bool session_under_way_ = false;
+  bool session_done_ = false;
   AssignmentChanges changes_;
 };
 

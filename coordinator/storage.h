@@ -41,6 +41,8 @@ struct TaskRecord {
   VersionNumber version;  // newest published
   uint64_t bytes_received = 0;
   uint64_t bytes_sent = 0;
+  // Of the last session of secure aggregation. Numbers are never used again.
+  uint64_t secure_session = 0;
 };
 
 struct VersionRecord {
@@ -205,6 +207,10 @@ class CoordinatorStorage {
   virtual absl::StatusOr<std::unique_ptr<SpoolWriter>> OpenSpoolWriter(
       const AssignmentId& assignment, const Digest& content,
       uint64_t size_in_bytes) = 0;
+  // The bytes of a complete upload that is no update file: a masked input.
+  // NOT_FOUND.
+  virtual absl::StatusOr<std::string> ReadSpooled(
+      const AssignmentId& assignment) = 0;
   // A complete update file. NOT_FOUND; INVALID_ARGUMENT: not a valid one.
   virtual absl::StatusOr<std::unique_ptr<SpooledUpdate>> OpenSpooled(
       const AssignmentId& assignment) = 0;

@@ -37,6 +37,7 @@ TaskPlan ResolveTask(const v1::Task& task) {
       cohort.minimum_waiting() > 0 ? cohort.minimum_waiting() : plan.assigned;
   plan.deadline = ToDuration(cohort.deadline());
   plan.minimum_interval = ToDuration(cohort.minimum_interval());
+  plan.secure = task.secure_aggregation().mode() == v1::SecureAggregation::ON;
   const v1::Evaluation& evaluation = task.evaluation();
   plan.evaluate_every = evaluation.has_every() ? evaluation.every() : 1;
   plan.evaluate_on_devices = evaluation.where() == v1::Evaluation::DEVICES;

@@ -29,6 +29,7 @@ struct TaskPlan {
   absl::Duration deadline = absl::InfiniteDuration();
   absl::Duration minimum_interval = absl::ZeroDuration();
   AggregationSession::Options session;
+  bool secure = false;  // updates leave the devices only inside a sum
 
   int64_t evaluate_every = 0;  // rounds; 0: never
   bool evaluate_on_devices = false;

@@ -93,6 +93,7 @@ void TaskRun::StartRound(absl::Time now, Effects& effects) {
   plan.started_at = now;
   plan.deadline = now + plan_.deadline;
   plan.session = plan_.session;
+  plan.secure = plan_.secure;
   round_ = std::make_unique<Round>(plan);
   record_.round = plan.round;
   checkpoint_slot_ = 0;
@@ -221,6 +222,12 @@ absl::StatusOr<TaskRun::Arrival> TaskRun::UpdateArrived(
   Arrival arrival;
   Effects& effects = arrival.effects;
   if (round_ != nullptr && round_->Find(id) != nullptr) {
+    if (plan_.secure) {
+      return absl::InvalidArgumentError(
+          StrCat("assignment ", id.value(),
+                 " is part of secure aggregation: "
+                 "its update is not taken in the clear"));
+    }
     MLEDGE_ASSIGN_OR_RETURN(arrival.outcome,
                             round_->Acknowledge(now, id, content));
     if (arrival.outcome == UpdateOutcome::kAcknowledged) {
@@ -242,6 +249,32 @@ absl::StatusOr<TaskRun::Arrival> TaskRun::UpdateArrived(
   }
   Advance(now, effects);
   return arrival;
+}
+
+absl::StatusOr<TaskRun::Readiness> TaskRun::DeviceReady(
+    absl::Time now, const AssignmentId& id) {
+  Readiness readiness;
+  if (round_ != nullptr && round_->Find(id) != nullptr) {
+    MLEDGE_ASSIGN_OR_RETURN(readiness.waits, round_->Ready(now, id));
+    ShowProgress(now, readiness.effects);
+    Advance(now, readiness.effects);
+  } else if (FindAssignment(id) == nullptr) {
+    return absl::NotFoundError(StrCat("no assignment ", id.value()));
+  }
+  return readiness;
+}
+
+Effects TaskRun::DeviceNotReady(absl::Time now, const AssignmentId& id) {
+  Effects effects;
+  if (round_ == nullptr || round_->Find(id) == nullptr) return effects;
+  round_->NotReady(id);
+  ShowProgress(now, effects);
+  return effects;
+}
+
+void TaskRun::MaskedInputArrived(uint64_t size_in_bytes) {
+  round_bytes_received_ += size_in_bytes;
+  record_.bytes_received += size_in_bytes;
 }
 
 Effects TaskRun::DeviceFails(absl::Time now, const AssignmentId& id,
@@ -289,6 +322,48 @@ Effects TaskRun::CheckpointDone(absl::Time now, const Digest& sum) {
                                            .folded = std::move(job.folded)});
     effects.discard = *std::move(saved);
     checkpoint_slot_ = 1 - job.slot;
+  }
+  Advance(now, effects);
+  return effects;
+}
+
+Effects TaskRun::SecureSessionDone(absl::Time now, const Round::SessionEnd& end,
+                                   const Digest& sum) {
+  Effects effects;
+  const std::optional<Job> done = std::exchange(job_, std::nullopt);
+  CHECK(done.has_value() && std::holds_alternative<SecureSessionJob>(*done));
+  const RoundNumber round = std::get<SecureSessionJob>(*done).round;
+  if (round_ != nullptr && round_->plan().round == round) {
+    round_->SessionDone(end);
+    // In one transaction with the assignments' ends: whoever is acknowledged
+    // is in the saved sum.
+    CheckpointRecord checkpoint = {.task = plan_.task,
+                                   .round = round,
+                                   .slot = checkpoint_slot_,
+                                   .sum = sum};
+    for (const auto& [id, content] : end.counted) {
+      checkpoint.folded.push_back(id);
+    }
+    effects.persist.checkpoints.push_back(std::move(checkpoint));
+    ShowProgress(now, effects);
+  }
+  Advance(now, effects);
+  return effects;
+}
+
+Effects TaskRun::SecureSessionAborted(absl::Time now,
+                                      const Round::SessionEnd& end,
+                                      const std::string& reason) {
+  Effects effects;
+  const std::optional<Job> done = std::exchange(job_, std::nullopt);
+  CHECK(done.has_value() && std::holds_alternative<SecureSessionJob>(*done));
+  if (round_ != nullptr &&
+      round_->plan().round == std::get<SecureSessionJob>(*done).round) {
+    round_->SessionAborted(now, end, reason);
+    if (!round_->ended()) {
+      retry_at_ = now + kSessionPause;
+      ShowProgress(now, effects);
+    }
   }
   Advance(now, effects);
   return effects;
@@ -371,7 +446,7 @@ Effects TaskRun::JobFailed(absl::Time now, const absl::Status& status,
 Effects TaskRun::Tick(absl::Time now) {
   Effects effects;
   candidates_.Tick(now);
-  retry_at_ = std::min(retry_at_, now + kRetryPause);
+  retry_at_ = std::min(retry_at_, now + kSessionPause);
   if (round_ != nullptr) {
     round_->EndBy(now + plan_.deadline);
     round_->Tick(now);

@@ -36,6 +36,8 @@ class TaskRun {
  public:
   // How long a job that failed for want of room or the like rests.
   static constexpr absl::Duration kRetryPause = absl::Seconds(1);
+  // After a session of secure aggregation that came to nothing.
+  static constexpr absl::Duration kSessionPause = absl::Seconds(5);
 
   // A new task, or one whose records Restore will be given.
   TaskRun(TaskPlan plan, TaskRecord record);
@@ -92,6 +94,17 @@ class TaskRun {
                                         const Digest& content,
                                         uint64_t size_in_bytes,
                                         const UpdateView& update);
+  // Secure rounds: the device of this assignment is connected with a finished
+  // update. `waits`: it has to wait for a session; else the assignment has
+  // ended. NOT_FOUND as above.
+  struct Readiness {
+    bool waits = false;
+    Effects effects;
+  };
+  absl::StatusOr<Readiness> DeviceReady(absl::Time now, const AssignmentId& id);
+  Effects DeviceNotReady(absl::Time now, const AssignmentId& id);
+  void MaskedInputArrived(uint64_t size_in_bytes);
+
   // The device gave up, or its update was refused.
   Effects DeviceFails(absl::Time now, const AssignmentId& id,
                       const std::string& reason);
@@ -99,6 +112,11 @@ class TaskRun {
   // Ends of the job under way.
   Effects FoldDone(absl::Time now);
   Effects CheckpointDone(absl::Time now, const Digest& sum);
+  // A session that came to a sum, saved as `sum`; and one that did not.
+  Effects SecureSessionDone(absl::Time now, const Round::SessionEnd& end,
+                            const Digest& sum);
+  Effects SecureSessionAborted(absl::Time now, const Round::SessionEnd& end,
+                               const std::string& reason);
   struct Publication {
     VersionRecord version;
     // Means over the round's examples, while training.
@@ -136,6 +154,7 @@ class TaskRun {
   // After every event: takes up what changed and begins what is due.
   void Advance(absl::Time now, Effects& effects);
   void BeginJob(absl::Time now, Effects& effects);
+  SecureSessionJob MakeSecureSession(Effects& effects);
   void TakeChanges(AssignmentChanges changes, Effects& effects);
   void RoundFailed(absl::Time now, Effects& effects);
   void EndRound(absl::Time now, Effects& effects);

@@ -31,13 +31,15 @@ void TaskRun::BeginJob(absl::Time now, Effects& effects) {
   retry_at_ = absl::InfinitePast();
   AggregationSession& session = round_->session();
   const RoundNumber number = round_->plan().round;
-  if (round_->state() == Round::State::kClosing && session.complete()) {
+  if (round_->state() == Round::State::kClosing && round_->sum_is_complete()) {
     const absl::Status legal = round_->BeginPublishing();
     CHECK(legal.ok()) << legal;
   }
   if (round_->state() == Round::State::kPublishing) {
     job_ = PublishJob{.round = number,
                       .base_version = round_->plan().base_version};
+  } else if (plan_.secure) {
+    if (round_->session_is_due()) job_ = MakeSecureSession(effects);
   } else if (std::vector<AssignmentId> folded =
                  // The end is near once it is closed: no checkpoint then.
              round_->state() == Round::State::kCollecting
@@ -51,6 +53,19 @@ void TaskRun::BeginJob(absl::Time now, Effects& effects) {
     job_ = FoldJob{.round = number, .updates = std::move(batch)};
   }
   effects.job = job_;
+}
+
+SecureSessionJob TaskRun::MakeSecureSession(Effects& effects) {
+  // On disk before the session is offered to anybody.
+  ++record_.secure_session;
+  effects.persist.tasks.push_back(record_);
+  SecureSessionJob job = {.round = round_->plan().round,
+                          .base_version = round_->plan().base_version,
+                          .session_number = record_.secure_session};
+  for (const AssignmentId& id : round_->BeginSession()) {
+    job.members[id] = round_->Find(id)->record().device;
+  }
+  return job;
 }
 
 void TaskRun::TakeChanges(AssignmentChanges changes, Effects& effects) {
@@ -262,6 +277,7 @@ Effects TaskRun::Restore(absl::Time now, Restored restored) {
     plan.started_at = record.started_at;
     plan.deadline = record.deadline;
     plan.session = plan_.session;
+    plan.secure = plan_.secure;
     round_ = std::make_unique<Round>(plan, std::move(of_round), restored.saved);
     checkpoint_slot_ = 1 - restored.saved_slot;
   }

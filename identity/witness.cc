@@ -37,12 +37,25 @@ std::string SignedBytes(const WitnessStatement& statement) {
                      statement.time);
 }
 
+std::string SignedBytes(const SetsStatement& statement) {
+  std::string bytes(kDomain);
+  internal::AppendField(bytes, "session-sets");
+  internal::AppendField(bytes, statement.task.ToBytes());
+  internal::AppendU64(bytes, statement.session_number);
+  internal::AppendU64(bytes, statement.group);
+  internal::AppendField(bytes, statement.session.ToBytes());
+  internal::AppendField(bytes, statement.sets.ToBytes());
+  internal::AppendU64(
+      bytes, static_cast<uint64_t>(absl::ToUnixMillis(statement.time)));
+  return bytes;
+}
+
 std::string SignedBytes(const VersionLogHead& head) {
   return SignedBytes("version-log-head", head.task, head.length, head.head,
                      head.time);
 }
 
-// Reads what the two messages have in common.
+// Reads what the messages have in common.
 struct Fields {
   Digest task;
   Digest value;
@@ -106,6 +119,47 @@ absl::StatusOr<WitnessStatement> WitnessStatement::FromProto(
                  message.unix_milliseconds(), message.signature()));
   return WitnessStatement{fields.task, message.session_number(), fields.value,
                           fields.time, message.signature()};
+}
+
+absl::Status SetsStatement::Verify(const WitnessPublicKey& key) const {
+  return Annotate(key.Verify(SignedBytes(*this), signature),
+                  StrCat("witness of the sets of session ", session_number,
+                         ", group ", group));
+}
+
+void SetsStatement::Sign(const WitnessKey& key) {
+  signature = key.Sign(SignedBytes(*this));
+}
+
+v1::SetsStatement SetsStatement::ToProto() const {
+  v1::SetsStatement message;
+  message.set_task_sha256(task.ToBytes());
+  message.set_session_number(session_number);
+  message.set_group(group);
+  message.set_session_sha256(session.ToBytes());
+  message.set_sets_sha256(sets.ToBytes());
+  message.set_unix_milliseconds(absl::ToUnixMillis(time));
+  message.set_signature(signature);
+  return message;
+}
+
+absl::StatusOr<SetsStatement> SetsStatement::FromProto(
+    const v1::SetsStatement& message) {
+  constexpr std::string_view kWhat = "statement over sets";
+  MLEDGE_ASSIGN_OR_RETURN(
+      const Fields fields,
+      ReadFields(kWhat, message.task_sha256(), message.session_number(),
+                 message.sets_sha256(), message.unix_milliseconds(),
+                 message.signature()));
+  const absl::StatusOr<Digest> session =
+      Digest::FromBytes(message.session_sha256());
+  if (!session.ok()) {
+    return Annotate(session.status(), StrCat(kWhat, ", session"));
+  }
+  return SetsStatement{fields.task,        message.session_number(),
+                       message.group(),    *session,
+                       fields.value,       fields.time,
+                       message.signature()};
 }
 
 absl::Status VersionLogHead::Verify(const WitnessPublicKey& key) const {

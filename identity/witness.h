@@ -45,6 +45,27 @@ struct WitnessStatement {
       const v1::WitnessStatement& message);
 };
 
+// "In this group of this session everybody is told the same about who is alive
+// and who is dead."
+struct SetsStatement {
+  Digest task;
+  uint64_t session_number = 0;  // from 1
+  uint32_t group = 0;
+  Digest session;   // H(offer, directory, group)
+  Digest sets;      // of session, group, alive and dead
+  absl::Time time;  // whole milliseconds
+  std::string signature;
+
+  bool operator==(const SetsStatement&) const = default;
+
+  // As in WitnessStatement.
+  absl::Status Verify(const WitnessPublicKey& key) const;
+  void Sign(const WitnessKey& key);
+  v1::SetsStatement ToProto() const;
+  static absl::StatusOr<SetsStatement> FromProto(
+      const v1::SetsStatement& message);
+};
+
 // "The log of this task's versions ends here."
 struct VersionLogHead {
   Digest task;
@@ -82,6 +103,7 @@ Digest ExtendVersionLog(const Digest& task, uint64_t version,
 class Witness {
  public:
   using DirectoryDone = std::function<void(absl::StatusOr<WitnessStatement>)>;
+  using SetsDone = std::function<void(absl::StatusOr<SetsStatement>)>;
   using VersionDone = std::function<void(absl::StatusOr<VersionLogHead>)>;
 
   virtual ~Witness() = default;
@@ -96,6 +118,13 @@ class Witness {
   virtual void WitnessDirectory(const Digest& task, uint64_t session_number,
                                 const Digest& directory,
                                 DirectoryDone done) = 0;
+
+  // `session` and `sets` as in SetsStatement. FAILED_PRECONDITION: other sets
+  // were witnessed for this group, or no directory for this session; the group
+  // is lost.
+  virtual void WitnessSets(const Digest& task, uint64_t session_number,
+                           uint32_t group, const Digest& session,
+                           const Digest& sets, SetsDone done) = 0;
 
   // Puts a version onto the task's log. FAILED_PRECONDITION: `version` is not
   // the next one (the last one may be repeated), or the last one had another

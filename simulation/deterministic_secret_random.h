@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "mledge/core/mutex.h"
 #include "mledge/core/secret_random.h"
@@ -19,6 +20,13 @@ class DeterministicSecretRandom final : public SecretRandom {
  public:
   explicit DeterministicSecretRandom(uint64_t seed)
       : random_({.task_seed = seed, .purpose = "simulated-secrets"}) {}
+  // Of one device and piece of work.
+  DeterministicSecretRandom(uint64_t seed, std::string_view device,
+                            int64_t ordinal, std::string_view purpose)
+      : random_({.task_seed = seed,
+                 .device = device,
+                 .ordinal = ordinal,
+                 .purpose = purpose}) {}
 
   void Fill(std::span<uint8_t> out) override {
     MutexLock lock(&mutex_);

@@ -70,4 +70,18 @@ std::optional<double> FleetModel::VanishesAt(std::string_view device,
   return random.UniformDouble();
 }
 
+std::optional<int> FleetModel::VanishesBeforeStep(std::string_view device,
+                                                  int64_t ordinal,
+                                                  int steps) const {
+  if (model_.session_dropout_probability() <= 0) return std::nullopt;
+  TrainingRandom random({.task_seed = seed_,
+                         .device = device,
+                         .ordinal = ordinal,
+                         .purpose = "session-dropout"});
+  if (random.UniformDouble() >= model_.session_dropout_probability()) {
+    return std::nullopt;
+  }
+  return static_cast<int>(random.UniformBelow(static_cast<uint64_t>(steps)));
+}
+
 }  // namespace mledge

@@ -38,6 +38,10 @@ class FleetModel {
   // part of the training, in [0, 1).
   std::optional<double> VanishesAt(std::string_view device,
                                    int64_t ordinal) const;
+  // Before which of the `steps` of a session of secure aggregation, from 0, it
+  // vanishes with this assignment's update; if it does.
+  std::optional<int> VanishesBeforeStep(std::string_view device,
+                                        int64_t ordinal, int steps) const;
 
  private:
   v1::DeviceModel model_;

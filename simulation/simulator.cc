@@ -17,6 +17,7 @@
 #include "mledge/simulation/event_queue.h"
 #include "mledge/simulation/internal/fleet.h"
 #include "mledge/simulation/internal/round_log.h"
+#include "mledge/simulation/internal/secure_fleet.h"
 #include "mledge/simulation/internal/throwaway_signers.h"
 #include "mledge/simulation/internal/training_pool.h"
 
@@ -26,6 +27,7 @@ namespace {
 using simulation_internal::Fleet;
 using simulation_internal::MakeThrowawaySigners;
 using simulation_internal::RoundLog;
+using simulation_internal::SecureFleet;
 using simulation_internal::ThrowawaySigners;
 using simulation_internal::TrainingPool;
 
@@ -77,6 +79,7 @@ class SimulatorImpl final : public Simulator {
   ~SimulatorImpl() override {
     // Callers first: the coordinator may still hold their callbacks.
     subscription_.reset();
+    if (fleet_ != nullptr) fleet_->Disconnect();
     coordinator_.reset();
   }
 
@@ -100,6 +103,7 @@ class SimulatorImpl final : public Simulator {
   EventQueue queue_;
   MemoryStorage storage_;
   TrainingPool pool_;
+  std::unique_ptr<SecureFleet> secure_;  // null: no secure aggregation
   std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<Fleet> fleet_;
   std::unique_ptr<Coordinator::Subscription> subscription_;
@@ -117,6 +121,11 @@ class SimulatorImpl final : public Simulator {
 
 absl::Status SimulatorImpl::MakeCoordinator() {
   Coordinator::Dependencies dependencies;
+  if (options_.task.secure_aggregation().mode() == v1::SecureAggregation::ON) {
+    MLEDGE_ASSIGN_OR_RETURN(
+        secure_, SecureFleet::Create(options_.task, signers_, &queue_));
+    dependencies.secure_aggregation = secure_->services();
+  }
   dependencies.storage = &storage_;
   dependencies.sign_version = [this](const v1::VersionStatement& statement)
       -> absl::StatusOr<v1::SignedMessage> {
@@ -149,6 +158,7 @@ absl::Status SimulatorImpl::MakeFleet() {
                               options_.task.seed());
   fleet_options.population = options_.task.population();
   fleet_options.cache = std::move(cache);
+  fleet_options.secure = secure_.get();
   fleet_options.wire = options_.wire;
   fleet_options.stop = [this] { return Stopped(); };
   fleet_options.on_notice = [this](std::string_view device,

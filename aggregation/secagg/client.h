@@ -173,6 +173,8 @@ class SecaggClient {
   void OpenBox(Neighbor& neighbor, const std::string& box);
   absl::Status MaskInput();
   absl::Status OnSets(const v1::SecaggSetsMessage& message);
+  // Whether the registrar's statement is about exactly the session's sets.
+  absl::Status CheckSetsWitness() const;
   void SignSets();
   absl::Status OnSignatures(const v1::SecaggSignaturesMessage& message);
   absl::Status ReleaseShares();

@@ -74,6 +74,7 @@ SecretBytes SecaggClient::SerializeJournal() const {
     if (session.alive.has_value()) {
       journal.set_alive(session.alive->bytes());
       journal.set_dead(session.dead->bytes());
+      *journal.mutable_sets_witness() = session.sets_witness->ToProto();
     }
     if (session.unmask.shares_size() > 0) {
       journal.set_unmask(session.unmask.SerializeAsString());
@@ -180,6 +181,8 @@ absl::Status SecaggClient::RestoreSession(absl::Time now) {
         MemberSet::FromBytes("alive", journal_.alive(), members));
     MLEDGE_ASSIGN_OR_RETURN(
         session->dead, MemberSet::FromBytes("dead", journal_.dead(), members));
+    MLEDGE_ASSIGN_OR_RETURN(session->sets_witness,
+                            SetsStatement::FromProto(journal_.sets_witness()));
     state_ = State::kSigned;
   }
   if (!journal_.unmask().empty()) {
@@ -190,7 +193,7 @@ absl::Status SecaggClient::RestoreSession(absl::Time now) {
   }
   session_ = std::move(session);
   EraseSession(journal_);
-  return absl::OkStatus();
+  return session_->alive.has_value() ? CheckSetsWitness() : absl::OkStatus();
 }
 
 }  // namespace mledge::secagg

@@ -17,8 +17,9 @@ constexpr int64_t kHash = 34;
 // Certificate, two public keys, commitment, base version, signature.
 constexpr int64_t kLeaf = kCertificate + 2 * 35 + kHash + 3 + kSignature + 9;
 constexpr int64_t kOffer = 400;
-constexpr int64_t kDirectory = 250;  // with the witness
-constexpr int64_t kSession = 38;     // its hash and the message around it
+constexpr int64_t kDirectory = 250;    // with the witness
+constexpr int64_t kSession = 38;       // its hash and the message around it
+constexpr int64_t kSetsWitness = 190;  // the registrar's statement over sets
 constexpr int64_t kBox = static_cast<int64_t>(kShareBoxSize) + 9;
 constexpr int64_t kShare = static_cast<int64_t>(kShareValueSize) + 9;
 constexpr int64_t kNeighborSignature = kSignature + 8;
@@ -35,7 +36,7 @@ SessionCost EstimateCost(const SecaggParameters& parameters, Modulus modulus,
       parameters.full_graph
           ? 0
           : kHash * std::bit_width(static_cast<uint64_t>(n - 1));
-  const int64_t sets = kSession + 2 * ((n + 7) / 8 + 4);
+  const int64_t sets = kSession + 2 * ((n + 7) / 8 + 4) + kSetsWitness;
   const int64_t keystream = KeystreamSize(modulus, length);
 
   SessionCost cost;
@@ -49,8 +50,8 @@ SessionCost EstimateCost(const SecaggParameters& parameters, Modulus modulus,
   device.key_agreements = 2 * k;
   device.signatures_made = 2;  // leaf, sets
   // Of each neighbor: certificate, leaf, sets; and of the registrar: directory,
-  // version log.
-  device.signatures_verified = 3 * k + 2;
+  // version log, sets.
+  device.signatures_verified = 3 * k + 3;
   device.keystream_bytes = (k + 1) * keystream;
 
   // Of each lost device's neighbors, on average as many alive as of all.

@@ -114,6 +114,13 @@ int64_t ThresholdAgainst(ThreatModel threat_model, int64_t corrupt_neighbors,
   return std::max<int64_t>(0, numerator + 7) / 8 + 1;
 }
 
+// Rule 4 speaks of these graphs only.
+bool CanBeCut(ThreatModel threat_model, LossChoice losses, int64_t clients,
+              int64_t neighbors) {
+  return threat_model == ThreatModel::kSemiMalicious &&
+         losses == LossChoice::kAdversarial && neighbors < clients - 1;
+}
+
 bool IsConnected(int64_t clients, int64_t corrupt_and_lost, int64_t neighbors,
                  int sigma) {
   return Log2Disconnected(clients, corrupt_and_lost, neighbors) < -(sigma + 1);
@@ -184,8 +191,14 @@ absl::Status Infeasible(const ParameterRequest& request, int64_t corrupt,
                request.sigma + 1,
                "): lower the corrupt or the dropout fraction, or sigma"));
   }
-  const int64_t threshold = LeastPrivateThreshold(
+  int64_t threshold = LeastPrivateThreshold(
       request.clients, corrupt, neighbors, request.sigma, request.threat_model);
+  if (CanBeCut(request.threat_model, request.losses, request.clients,
+               neighbors)) {
+    threshold =
+        std::max(threshold, LeastUncutThreshold(request.clients, corrupt,
+                                                neighbors, request.sigma));
+  }
   if (threshold > neighbors) {
     return absl::FailedPreconditionError(
         StrCat(where, "the privacy limit breaks (a threshold of ", threshold,
@@ -214,6 +227,17 @@ int SigmaForSessions(int sigma, int64_t sessions_a_day) {
   int bits = 0;
   while (bits < 62 && (int64_t{1} << bits) < sessions_a_day) ++bits;
   return sigma + bits;
+}
+
+int64_t LeastUncutThreshold(int64_t clients, int64_t corrupt, int64_t neighbors,
+                            int sigma) {
+  // Of the probability of one arc.
+  const long double limit =
+      (-sigma - 2 * std::log2(static_cast<long double>(clients))) / 2;
+  const Hypergeometric arc(clients, corrupt, neighbors / 2);
+  int64_t needed = 1;
+  while (arc.Log2Upper(needed) >= limit) ++needed;
+  return neighbors / 2 + needed;
 }
 
 long double Log2Disconnected(int64_t clients, int64_t corrupt_and_lost,
@@ -261,10 +285,14 @@ absl::StatusOr<SecaggParameters> FindParameters(
     if (!IsConnected(n, corrupt + dropouts, k, request.sigma)) return 0;
     corrupt_neighbors =
         MostCorruptNeighbors(n, corrupt, k, request.sigma, corrupt_neighbors);
-    const int64_t t =
-        ThresholdAgainst(request.threat_model, corrupt_neighbors, k);
-    if (t > k || !IsRecoverable(n, dropouts, k, t, request.eta)) return 0;
-    return t;
+    int64_t t = ThresholdAgainst(request.threat_model, corrupt_neighbors, k);
+    const auto is_possible = [&] {
+      return t <= k && IsRecoverable(n, dropouts, k, t, request.eta);
+    };
+    if (!is_possible()) return 0;
+    if (!CanBeCut(request.threat_model, request.losses, n, k)) return t;
+    t = std::max(t, LeastUncutThreshold(n, corrupt, k, request.sigma));
+    return is_possible() ? t : 0;
   };
   const auto found = [&](int64_t k, int64_t t) {
     return SecaggParameters{.clients = n,
@@ -345,8 +373,12 @@ absl::Status CheckParameters(int64_t clients, int64_t neighbors,
         corrupt, " of them corrupt and ", dropouts,
         " lost: the connectivity limit (2^-", policy.sigma + 1, ") breaks"));
   }
-  const int64_t least = LeastPrivateThreshold(
-      clients, corrupt, neighbors, policy.sigma, policy.threat_model);
+  int64_t least = LeastPrivateThreshold(clients, corrupt, neighbors,
+                                        policy.sigma, policy.threat_model);
+  if (CanBeCut(policy.threat_model, policy.losses, clients, neighbors)) {
+    least = std::max(
+        least, LeastUncutThreshold(clients, corrupt, neighbors, policy.sigma));
+  }
   if (threshold < least) {
     return absl::FailedPreconditionError(StrCat(
         "a threshold of ", threshold, " of ", neighbors,

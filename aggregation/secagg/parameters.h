@@ -21,11 +21,16 @@
 //    that follows the protocol t ≥ t1 + 1, against one that tells neighbours
 //    different things t ≥ ⌈(t1 + k − 1.25)/2⌉ + 1, so that 2t − k > t1;
 // 3. correctness: n · P[Hypergeometric(n, n−D, k) < t] ≤ 2^−η: everybody has t
-//    neighbours left that answer.
+//    neighbours left that answer;
+// 4. no cut, where a lying server chooses who is lost with the graph in sight:
+//    (n²/2) · P[Hypergeometric(n, A, k/2) ≥ t − k/2]² < 2^−(σ+1): nowhere do
+//    two arcs of k/2 places have so many corrupt members that the circle falls
+//    apart there. Not for the full graph, which has no arcs. Ours; the
+//    derivation is in docs/secagg_protocol.md.
 //
 // The coordinator takes the smallest k that has a feasible t, and its least t.
-// A device checks 1 and 2 itself, with its own γ, σ and threat model; 3 is not
-// about its safety. The rule bounds counts: if more are lost, the session
+// A device checks 1, 2 and 4 itself, with its own γ, σ and threat model; 3 is
+// not about its safety. The rule bounds counts: if more are lost, the session
 // aborts; t is never lowered. Pure functions; probabilities are computed in the
 // logarithm with long double, whose error (about 1e-11 in the exponent at a
 // million members) is far below the distance between neighbouring candidates.
@@ -46,6 +51,12 @@ enum class GraphKind {
   kFull,    // everybody is everybody's neighbour: k = n − 1
 };
 
+// Who decides which members are lost.
+enum class LossChoice {
+  kIndependent,  // chance, without regard to the graph: rules 1 to 3
+  kAdversarial,  // a lying server, which knows it: rule 4 as well
+};
+
 struct ParameterRequest {
   int64_t clients = 0;            // n, kFewestClients … kMostClients
   double corrupt_fraction = 0.1;  // γ, 0 ≤ γ < 1
@@ -53,6 +64,8 @@ struct ParameterRequest {
   int sigma = 40;  // privacy and connectivity fail with 2^−σ; 1 … 128
   int eta = 30;    // recovery fails with 2^−η; 1 … 128
   ThreatModel threat_model = ThreatModel::kSemiMalicious;
+  // Nothing to a server that follows the protocol.
+  LossChoice losses = LossChoice::kAdversarial;
   GraphKind graph = GraphKind::kAuto;
 };
 
@@ -71,7 +84,7 @@ struct SecaggParameters {
 // INVALID_ARGUMENT: a field of the request out of its range.
 // FAILED_PRECONDITION: no k is feasible; the message says which of the limits
 // broke (γ + δ or γ + 2δ above 0.9, connectivity, privacy or correctness) and
-// what would help.
+// what would help. Where rule 4 asks for too much, privacy is what broke.
 absl::StatusOr<SecaggParameters> FindParameters(
     const ParameterRequest& request);
 
@@ -80,11 +93,12 @@ struct SecaggPolicy {
   double corrupt_fraction = 0.1;  // γ
   int sigma = 40;  // before ⌈log2(sessions a day)⌉, see below
   ThreatModel threat_model = ThreatModel::kSemiMalicious;
+  LossChoice losses = LossChoice::kAdversarial;
   int64_t least_clients = 20;  // n below this is refused
   int64_t least_alive = 20;    // a sum of fewer is never released
 };
 
-// The device's check of what the directory commits to, rules 1 and 2 with
+// The device's check of what the directory commits to, rules 1, 2 and 4 with
 // D = clients − least_alive. A degree of clients − 1 is the full graph; any
 // other must be even. INVALID_ARGUMENT: numbers that are no session at all
 // (t > k, k ≥ n, odd k, least alive above n, …). FAILED_PRECONDITION: a session
@@ -117,6 +131,11 @@ long double Log2HypergeometricBelow(int64_t population, int64_t marked,
 int64_t LeastPrivateThreshold(int64_t clients, int64_t corrupt,
                               int64_t neighbors, int sigma,
                               ThreatModel threat_model);
+
+// The least threshold that rule 4 allows for a Harary graph of these; may
+// exceed `neighbors`.
+int64_t LeastUncutThreshold(int64_t clients, int64_t corrupt, int64_t neighbors,
+                            int sigma);
 
 std::string_view ToString(ThreatModel threat_model);
 

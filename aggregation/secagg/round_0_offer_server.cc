@@ -26,6 +26,7 @@ absl::StatusOr<GroupParameters> SecaggServer::ParametersFor(
                                        options_.registrar_sessions_per_day),
              .eta = options_.eta,
              .threat_model = options_.threat_model,
+             .losses = options_.losses,
              .graph = options_.graph}));
     result.neighbors = static_cast<uint32_t>(found.neighbors);
     result.threshold = static_cast<uint32_t>(found.threshold);

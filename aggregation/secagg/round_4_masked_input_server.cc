@@ -1,4 +1,5 @@
 #include "mledge/aggregation/secagg/internal/server_group.h"
+#include "mledge/aggregation/secagg/transcript.h"
 #include "mledge/core/logging.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
@@ -102,15 +103,15 @@ void ServerGroup::CloseMasking(absl::Time now, ServerEffects& effects) {
   if (const absl::Status status = CheckRecoverable(false); !status.ok()) {
     return Abort(status, effects);
   }
-  state_ = State::kSigning;
+  state_ = State::kWitnessing;
   deadline_ = now + setup_.options->consistency_time;
-  const auto message =
-      std::make_shared<const v1::SecaggServerMessage>(SetsMessage());
-  std::vector<DeviceId> devices;
-  for (const uint32_t i : alive_.ToVector()) {
-    if (!members_[i].lost) devices.push_back(setup_.devices[i]);
-  }
-  effects.push_back(SendToDevices{std::move(devices), message});
+  effects.push_back(
+      RequestSetsWitness{.task = setup_.offer->task,
+                         .session_number = setup_.offer->session_number,
+                         .group = setup_.group,
+                         .session = setup_.session,
+                         .sets = SetsHash(setup_.session, setup_.group,
+                                          alive_.bytes(), dead_.bytes())});
 }
 
 }  // namespace mledge::secagg

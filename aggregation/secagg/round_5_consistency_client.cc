@@ -3,9 +3,11 @@
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 
-// Round 5 on the device: who is in the sum. Nobody is both alive and dead, and
-// enough neighbours have signed the same sets, so that the server cannot
-// collect one kind of share from some and the other kind from the rest.
+// Round 5 on the device: who is in the sum. Nobody is both alive and dead; the
+// registrar vouches that everybody in the group is told the same; and enough
+// neighbours have signed the same sets, so that a server that has the registrar
+// on its side still cannot collect one kind of share of a device from some and
+// the other kind from the rest.
 
 namespace mledge::secagg {
 namespace {
@@ -15,6 +17,19 @@ absl::Status Refuse(std::string_view why) {
 }
 
 }  // namespace
+
+absl::Status SecaggClient::CheckSetsWitness() const {
+  const Session& session = *session_;
+  const SetsStatement& witness = *session.sets_witness;
+  if (witness.task != session.offer.task ||
+      witness.session_number != session.offer.session_number ||
+      witness.group != session.group || witness.session != session.id ||
+      witness.sets != SetsHash(session.id, session.group,
+                               session.alive->bytes(), session.dead->bytes())) {
+    return Refuse("the registrar's statement is about something else");
+  }
+  return Annotate(witness.Verify(*dependencies_.registrar), "sets");
+}
 
 absl::Status SecaggClient::OnSets(const v1::SecaggSetsMessage& message) {
   MLEDGE_RETURN_IF_ERROR(CheckSession(message.session()));
@@ -55,6 +70,9 @@ absl::Status SecaggClient::OnSets(const v1::SecaggSetsMessage& message) {
   }
   session.alive = std::move(alive);
   session.dead = std::move(dead);
+  MLEDGE_ASSIGN_OR_RETURN(session.sets_witness,
+                          SetsStatement::FromProto(message.witness()));
+  MLEDGE_RETURN_IF_ERROR(CheckSetsWitness());
 
   state_ = State::kSigning;
   Persist(PersistJournal::MaskedInput::kKeep);

@@ -1,11 +1,12 @@
 #include <algorithm>
 
 #include "mledge/aggregation/secagg/internal/server_group.h"
+#include "mledge/aggregation/secagg/transcript.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 
-// Round 5 on the server: everybody signs the same sets, and sees that its
-// neighbours did.
+// Round 5 on the server: the registrar vouches that everybody is told the same
+// sets, everybody signs them, and sees that its neighbours did.
 
 namespace mledge::secagg {
 
@@ -15,7 +16,35 @@ v1::SecaggServerMessage ServerGroup::SetsMessage() const {
   sets.set_session(setup_.session.ToBytes());
   sets.set_alive(alive_.bytes());
   sets.set_dead(dead_.bytes());
+  *sets.mutable_witness() = sets_witness_->ToProto();
   return message;
+}
+
+void ServerGroup::OnSetsWitnessed(absl::Time now,
+                                  absl::StatusOr<SetsStatement> statement,
+                                  ServerEffects& effects) {
+  if (state_ != State::kWitnessing) return;
+  absl::Status status = statement.status();
+  if (status.ok() &&
+      (statement->task != setup_.offer->task ||
+       statement->session_number != setup_.offer->session_number ||
+       statement->group != setup_.group ||
+       statement->session != setup_.session ||
+       statement->sets != SetsHash(setup_.session, setup_.group, alive_.bytes(),
+                                   dead_.bytes()))) {
+    status = absl::InternalError("the registrar answered something else");
+  }
+  if (!status.ok()) return Abort(Annotate(status, "sets"), effects);
+  sets_witness_ = *std::move(statement);
+  state_ = State::kSigning;
+  deadline_ = now + setup_.options->consistency_time;
+  std::vector<DeviceId> devices;
+  for (const uint32_t i : alive_.ToVector()) {
+    if (!members_[i].lost) devices.push_back(setup_.devices[i]);
+  }
+  effects.push_back(SendToDevices{
+      std::move(devices),
+      std::make_shared<const v1::SecaggServerMessage>(SetsMessage())});
 }
 
 absl::Status ServerGroup::OnSignature(uint32_t member,

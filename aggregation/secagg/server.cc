@@ -60,7 +60,7 @@ void SecaggServer::Wake(ServerEffects& effects) const {
     if (!group->ended()) earliest = std::min(earliest, group->deadline());
   }
   if (!finished() && earliest != absl::InfiniteFuture()) {
-    effects.push_back(WakeServerAt{earliest});
+    effects.emplace_back(WakeServerAt{earliest});
   }
 }
 
@@ -118,6 +118,16 @@ ServerReaction SecaggServer::OnMaskedInput(absl::Time now,
   return reaction;
 }
 
+ServerEffects SecaggServer::OnSetsWitnessed(
+    absl::Time now, uint32_t group, absl::StatusOr<SetsStatement> statement) {
+  ServerEffects effects;
+  if (group < groups_.size()) {
+    groups_[group]->OnSetsWitnessed(now, std::move(statement), effects);
+  }
+  Wake(effects);
+  return effects;
+}
+
 ServerEffects SecaggServer::OnUnmaskApproved(absl::Time now, uint32_t group,
                                              absl::Status status) {
   ServerEffects effects;
@@ -168,9 +178,9 @@ void SecaggServer::AbortCohort(absl::Status reason, ServerEffects& effects) {
   message->mutable_outcome()->set_reason(std::string(reason.message()));
   std::vector<DeviceId> devices(connected_.begin(), connected_.end());
   if (!devices.empty()) {
-    effects.push_back(SendToDevices{std::move(devices), std::move(message)});
+    effects.emplace_back(SendToDevices{std::move(devices), std::move(message)});
   }
-  effects.push_back(GroupAborted{0, std::move(reason), std::move(lost_)});
+  effects.emplace_back(GroupAborted{0, std::move(reason), std::move(lost_)});
 }
 
 }  // namespace mledge::secagg

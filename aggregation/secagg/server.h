@@ -43,6 +43,7 @@ struct ServerOptions {
   int sigma = 40;
   int eta = 30;
   ThreatModel threat_model = ThreatModel::kSemiMalicious;
+  LossChoice losses = LossChoice::kAdversarial;
   GraphKind graph = GraphKind::kAuto;
   // What the registrar allows this task.
   int64_t registrar_sessions_per_day = 1000;
@@ -96,6 +97,16 @@ struct RequestWitness {
   uint64_t session_number = 0;
   Digest directory;
 };
+// Who is alive and who is dead in a group is fixed. Ask the registrar, which
+// signs one such `sets` for each group of a session; the answer goes to
+// OnSetsWitnessed.
+struct RequestSetsWitness {
+  Digest task;
+  uint64_t session_number = 0;
+  uint32_t group = 0;
+  Digest session;
+  Digest sets;
+};
 // Everybody who will be in the sum is known. What must be on disk before the
 // first unmasking (a privacy charge) is put there now; then OnUnmaskApproved.
 struct ApproveUnmask {
@@ -120,8 +131,9 @@ struct GroupAborted {
   absl::Status reason;
   std::vector<LostDevice> lost;
 };
-using ServerEffect = std::variant<SendToDevices, RequestWitness, ApproveUnmask,
-                                  WakeServerAt, GroupFinished, GroupAborted>;
+using ServerEffect =
+    std::variant<SendToDevices, RequestWitness, RequestSetsWitness,
+                 ApproveUnmask, WakeServerAt, GroupFinished, GroupAborted>;
 using ServerEffects = std::vector<ServerEffect>;
 
 // What came of a device's message. `status` is about the sender: an error says
@@ -165,6 +177,9 @@ class SecaggServer {
                                std::string_view bytes);
   ServerEffects OnWitnessed(absl::Time now,
                             absl::StatusOr<WitnessStatement> statement);
+  // An error ends the group: without the registrar's word no device signs.
+  ServerEffects OnSetsWitnessed(absl::Time now, uint32_t group,
+                                absl::StatusOr<SetsStatement> statement);
   ServerEffects OnUnmaskApproved(absl::Time now, uint32_t group,
                                  absl::Status status);
   ServerEffects OnCheckpointed(absl::Time now, uint32_t group);

@@ -48,6 +48,17 @@ Digest SessionId(std::string_view offer, std::string_view directory,
       .Finish();
 }
 
+Digest SetsHash(const Digest& session, uint32_t group, std::string_view alive,
+                std::string_view dead) {
+  return Sha256()
+      .UpdateField("mledge/v1/secagg/sets")
+      .UpdateField(session.ToBytes())
+      .UpdateU64(group)
+      .UpdateField(alive)
+      .UpdateField(dead)
+      .Finish();
+}
+
 absl::Status ParseExactly(std::string_view what, std::string_view bytes,
                           size_t limit_in_bytes,
                           google::protobuf::Message& message) {

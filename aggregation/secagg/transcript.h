@@ -27,6 +27,11 @@ std::string SignedBytes(std::string_view context,
 Digest SessionId(std::string_view offer, std::string_view directory,
                  uint32_t group);
 
+// What the registrar witnesses of who is alive and who is dead: see
+// SetsStatement in witness.proto. `alive` and `dead` as MemberSet has them.
+Digest SetsHash(const Digest& session, uint32_t group, std::string_view alive,
+                std::string_view dead);
+
 // Reads `bytes` as exactly one message. INVALID_ARGUMENT, naming `what`: larger
 // than `limit_in_bytes`, malformed, unknown fields, or not the serialization
 // that this program would write (so that equal values have equal hashes).

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "mledge/coordinator/grpc/caller.h"
+#include "mledge/coordinator/grpc/secure_reactor.h"
 #include "mledge/coordinator/grpc/status.h"
 #include "mledge/coordinator/grpc/stream_reactor.h"
 #include "mledge/coordinator/grpc/upload_reactor.h"
@@ -90,6 +91,12 @@ grpc::ServerWriteReactor<v1::FetchChunk>* DeviceServiceAdapter::Fetch(
 grpc::ServerBidiReactor<v1::UploadRequest, v1::UploadResponse>*
 DeviceServiceAdapter::Upload(grpc::CallbackServerContext* context) {
   return new UploadReactor(environment_, *context);
+}
+
+grpc::ServerBidiReactor<v1::SecureAggregationRequest,
+                        v1::SecureAggregationResponse>*
+DeviceServiceAdapter::SecureAggregation(grpc::CallbackServerContext* context) {
+  return new SecureReactor(environment_, *context);
 }
 
 grpc::ServerUnaryReactor* DeviceServiceAdapter::Report(

@@ -23,6 +23,9 @@ class DeviceServiceAdapter final : public v1::DeviceService::CallbackService {
       const v1::FetchRequest* request) override;
   grpc::ServerBidiReactor<v1::UploadRequest, v1::UploadResponse>* Upload(
       grpc::CallbackServerContext* context) override;
+  grpc::ServerBidiReactor<v1::SecureAggregationRequest,
+                          v1::SecureAggregationResponse>*
+  SecureAggregation(grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Report(grpc::CallbackServerContext* context,
                                    const v1::ReportRequest* request,
                                    v1::ReportResponse* response) override;

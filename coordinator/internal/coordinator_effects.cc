@@ -81,6 +81,7 @@ void CoordinatorImpl::Apply(TaskContext& context, Effects effects) {
       batch_.discard.push_back(record.id);
     }
     batch_.transaction.devices.push_back(entry.record);
+    TellEndOfAssignment(context, record);
   }
   MoveTo(batch_.events, effects.events);
   MoveTo(batch_.discard, effects.discard);
@@ -90,6 +91,11 @@ void CoordinatorImpl::Apply(TaskContext& context, Effects effects) {
     });
   }
   if (effects.task_ended) {
+    if (context.secure != nullptr) {
+      WithSessions(context, [now = now_](SecureSessions& sessions) {
+        sessions.Abort(now, "the task has ended");
+      });
+    }
     absl::erase_if(fetchable_, [&context](const auto& blob) {
       return blob.second == &context;
     });
@@ -253,6 +259,10 @@ void CoordinatorImpl::RunJob(TaskContext* context, const Job& job) {
   if (const auto* const fold = std::get_if<FoldJob>(&job)) {
     FinishJob(*context, job, Fold(*context, *fold),
               [&run](absl::Time now) { return run.FoldDone(now); });
+    return;
+  }
+  if (const auto* const session = std::get_if<SecureSessionJob>(&job)) {
+    RunSecureSession(*context, *session);
     return;
   }
   BeginBlobUse();

@@ -45,6 +45,9 @@ class CoordinatorImpl final : public Coordinator {
                     const v1::UploadHeader& header,
                     std::unique_ptr<SpoolWriter> writer,
                     Done<v1::UploadResult> done) override;
+  absl::StatusOr<std::unique_ptr<SecureStream>> JoinSecureAggregation(
+      absl::Time now, const Peer& peer,
+      const v1::SecureAggregationJoin& request, SecureSink sink) override;
   void Report(absl::Time now, const Peer& peer,
               const v1::ReportRequest& request,
               Done<v1::ReportResponse> done) override;
@@ -168,6 +171,34 @@ class CoordinatorImpl final : public Coordinator {
   void RefuseUpload(UploadInHand upload, const absl::Status& why)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // Secure aggregation (coordinator_secure.cc).
+  class Stream;
+  LoadOptions LoadOptionsOf() const;
+  absl::Status CheckServices(const TaskContext& context) const;
+  void WithSessions(TaskContext& context,
+                    std::function<void(SecureSessions&)> call)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void StartSecureSessions(TaskContext& context)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TickSecureSessions(TaskContext& context, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Why a masked input is not wanted; nothing: it is.
+  absl::StatusOr<std::optional<v1::UploadResult>> JudgeMaskedInput(
+      const TaskContext& context, const v1::UploadHeader& header) const;
+  void LeaveStream(TaskContext& context, const AssignmentId& id,
+                   uint64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
+  void PassOnMaskedInput(UploadInHand upload) ABSL_LOCKS_EXCLUDED(mutex_);
+  void RunSecureSession(TaskContext& context, const SecureSessionJob& job)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void SecureSessionEnded(TaskContext& context, RoundNumber round,
+                          SecureSessions::Result result)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void SaveSecureSum(TaskContext& context, RoundNumber round,
+                     std::shared_ptr<SecureSessions::Result> result)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void TellEndOfAssignment(TaskContext& context, const AssignmentRecord& record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   // Operators (coordinator_operators.cc)
   void StoreSubmission(Submission submission, Done<TaskId> done)
       ABSL_LOCKS_EXCLUDED(mutex_);
@@ -212,6 +243,7 @@ class CoordinatorImpl final : public Coordinator {
   absl::Time retry_commit_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   std::vector<std::function<void()>> gathered_ ABSL_GUARDED_BY(mutex_);
   int64_t running_ ABSL_GUARDED_BY(mutex_) = 0;  // pieces of work under way
+  uint64_t last_stream_ ABSL_GUARDED_BY(mutex_) = 0;
   bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status fenced_ ABSL_GUARDED_BY(mutex_);
   // Updates that count in memory and whose record is not known to be durable.

@@ -106,10 +106,12 @@ void CoordinatorImpl::StoreSubmission(Submission submission,
     return;
   }
   absl::StatusOr<LoadedTask> loaded =
-      LoadTask(submission.task, submission.package_file,
-               {.updates_per_fold = options_.updates_per_fold,
-                .updates_per_checkpoint = options_.updates_per_checkpoint});
+      LoadTask(submission.task, submission.signed_task, submission.package_file,
+               LoadOptionsOf());
   if (!loaded.ok()) return fail(loaded.status());
+  if (absl::Status able = CheckServices(*loaded->context); !able.ok()) {
+    return fail(able);
+  }
   absl::Time now;
   {
     MutexLock lock(&mutex_);
@@ -161,6 +163,7 @@ void CoordinatorImpl::AddContext(std::unique_ptr<TaskContext> context) {
   added.last_served = serving_turn_;
   tasks_[id] = std::move(context);
   if (added.run->ended()) return;
+  StartSecureSessions(added);
   fetchable_[added.run->record().signed_task] = &added;
   fetchable_[added.run->record().package] = &added;
   std::vector<DeviceRegistry::Entry*> waiting;

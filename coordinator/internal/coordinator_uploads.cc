@@ -4,50 +4,12 @@
 
 #include "absl/strings/escaping.h"
 #include "mledge/coordinator/internal/coordinator_impl.h"
+#include "mledge/coordinator/internal/upload_results.h"
 #include "mledge/coordinator/storage_trouble.h"
 #include "mledge/core/logging.h"
 #include "mledge/core/status_macros.h"
 
 namespace mledge {
-namespace {
-
-v1::UploadResult MakeResult(v1::UploadResult::Outcome outcome,
-                            std::string reason) {
-  v1::UploadResult result;
-  result.set_outcome(outcome);
-  result.set_reason(std::move(reason));
-  return result;
-}
-
-v1::UploadResult ResultOf(UpdateOutcome outcome, const AssignmentRecord& record,
-                          const std::string& failure) {
-  const std::string name =
-      StrCat("assignment ", record.id.value(), " of task ", record.task.value(),
-             ", round ", record.round.value());
-  switch (outcome) {
-    case UpdateOutcome::kAcknowledged:
-    case UpdateOutcome::kAgain:
-      return MakeResult(v1::UploadResult::ACKNOWLEDGED, "");
-    case UpdateOutcome::kTooLate:
-      return MakeResult(v1::UploadResult::TOO_LATE,
-                        StrCat(name,
-                               ": the round closed without this update, or the "
-                               "assignment expired; check in for new work"));
-    case UpdateOutcome::kOtherContent:
-      return MakeResult(
-          v1::UploadResult::REFUSED,
-          StrCat(name,
-                 ": an update with other content was acknowledged for "
-                 "it before"));
-    case UpdateOutcome::kGivenUp:
-      return MakeResult(
-          v1::UploadResult::REFUSED,
-          StrCat(name, " was given up", failure.empty() ? "" : ": ", failure));
-  }
-  return MakeResult(v1::UploadResult::REFUSED, "");
-}
-
-}  // namespace
 
 absl::StatusOr<CoordinatorImpl::Located> CoordinatorImpl::Locate(
     const AssignmentId& id) {
@@ -102,8 +64,8 @@ absl::StatusOr<Coordinator::UploadStart> CoordinatorImpl::BeginUpload(
   MLEDGE_ASSIGN_OR_RETURN(Located located, LocateForPeer(peer, id));
   UploadStart start;
   if (located.context == nullptr) {
-    start.result =
-        ResultOf(JudgeUpdate(located.record, *content), located.record, "");
+    start.result = UploadResultOf(JudgeUpdate(located.record, *content),
+                                  located.record, "");
     return start;
   }
   TaskContext& context = *located.context;
@@ -121,9 +83,11 @@ absl::StatusOr<Coordinator::UploadStart> CoordinatorImpl::BeginUpload(
     }
     if (outcome.has_value()) {
       start.result =
-          ResultOf(*outcome, located.record, context.run->FailureOf(id));
+          UploadResultOf(*outcome, located.record, context.run->FailureOf(id));
       return start;
     }
+    MLEDGE_ASSIGN_OR_RETURN(start.result, JudgeMaskedInput(context, header));
+    if (start.result.has_value()) return start;
     // While it runs, the layout is there.
     most = std::min(most, MaximumUpdateBytes(context, located.record.kind));
   }
@@ -138,7 +102,7 @@ absl::StatusOr<Coordinator::UploadStart> CoordinatorImpl::BeginUpload(
       Settle();
     }
     RunGathered();
-    start.result = MakeResult(v1::UploadResult::REFUSED, reason);
+    start.result = MakeUploadResult(v1::UploadResult::REFUSED, reason);
     return start;
   }
   absl::StatusOr<std::unique_ptr<SpoolWriter>> writer =
@@ -169,7 +133,8 @@ void CoordinatorImpl::FinishUpload(absl::Time now, const Peer& peer,
     return;
   }
   if (located->context == nullptr) {  // its round is long over
-    done(ResultOf(JudgeUpdate(located->record, *content), located->record, ""));
+    done(UploadResultOf(JudgeUpdate(located->record, *content), located->record,
+                        ""));
     return;
   }
   auto upload =
@@ -214,6 +179,10 @@ void CoordinatorImpl::ReceiveUpload(UploadInHand upload) {
     FailUpload(std::move(upload), damaged);
     return;
   }
+  if (!upload.header.session().empty()) {
+    PassOnMaskedInput(std::move(upload));
+    return;
+  }
   const absl::StatusOr<std::unique_ptr<SpooledUpdate>> update =
       dependencies_.storage->OpenSpooled(id);
   if (!update.ok()) {
@@ -252,8 +221,9 @@ void CoordinatorImpl::CountUpload(UploadInHand upload,
                  outcome == UpdateOutcome::kGivenUp;
       Apply(*upload.context, std::move(arrival->effects));
       // The answer leaves once everything up to here is on disk.
-      AnswerWhenDurable(std::move(upload.done),
-                        ResultOf(outcome, record, run.FailureOf(record.id)));
+      AnswerWhenDurable(
+          std::move(upload.done),
+          UploadResultOf(outcome, record, run.FailureOf(record.id)));
       if (outcome == UpdateOutcome::kAcknowledged) {
         unrecorded_.insert(record.id);
         batch_.then.push_back([this, id = record.id] {
@@ -287,7 +257,7 @@ void CoordinatorImpl::FailUpload(UploadInHand upload, const absl::Status& why) {
     const absl::StatusOr<std::optional<UpdateOutcome>> outcome =
         run.Judge(now_, upload.assignment.id, upload.content);
     if (outcome.ok() && *outcome == UpdateOutcome::kTooLate) {
-      result = ResultOf(**outcome, upload.assignment, "");
+      result = UploadResultOf(**outcome, upload.assignment, "");
     }
   }
   if (result.has_value()) {
@@ -316,7 +286,7 @@ void CoordinatorImpl::RefuseUpload(UploadInHand upload,
       batch_.discard.push_back(record.id);
     }
     AnswerWhenDurable(std::move(upload.done),
-                      MakeResult(v1::UploadResult::REFUSED, reason));
+                      MakeUploadResult(v1::UploadResult::REFUSED, reason));
     Settle();
   }
   RunGathered();

@@ -9,6 +9,7 @@
 #include "mledge/core/logging.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/model/package_file.h"
+#include "mledge/v1/signature.pb.h"
 
 namespace mledge {
 namespace {
@@ -39,6 +40,59 @@ std::optional<std::string> DescribeBadValue(const ParameterLayout& layout,
                 "; the task's bound (aggregation.value_bound) is ", bound);
 }
 
+SecureSessions::Options ResolveSecureAggregation(
+    const v1::Task& task, const Digest& payload, const Digest& package,
+    int64_t shared_size, int64_t registrar_sessions_per_day) {
+  const v1::SecureAggregation& secure = task.secure_aggregation();
+  const v1::Aggregation& aggregation = task.aggregation();
+  SecureSessions::Options options;
+  options.task = payload;
+  options.package = package;
+  options.codec = {
+      .shared_size = shared_size,
+      .value_bound = aggregation.value_bound(),
+      .weight_bound = aggregation.weight_bound(),
+      .uniform_weight = aggregation.weighting() == v1::Aggregation::UNIFORM,
+      .maximum_updates = task.cohort().size(),
+      .value_bits = secure.value_bits()};
+  const absl::Duration step = absl::Seconds(secure.step_deadline().seconds()) +
+                              absl::Nanoseconds(secure.step_deadline().nanos());
+  options.server = {.corrupt_fraction = secure.corrupt_fraction(),
+                    .dropout_fraction = secure.dropout_fraction(),
+                    .threat_model = secure.threat_model() ==
+                                            v1::SecureAggregation::SEMI_HONEST
+                                        ? secagg::ThreatModel::kSemiHonest
+                                        : secagg::ThreatModel::kSemiMalicious,
+                    .registrar_sessions_per_day = registrar_sessions_per_day,
+                    .maximum_devices = task.cohort().size(),
+                    .largest_group = secure.group_size() < task.cohort().size()
+                                         ? secure.group_size()
+                                         : 0,
+                    .advertise_time = step,
+                    .share_time = step,
+                    .masked_input_time = step,
+                    .consistency_time = step,
+                    .unmask_time = step};
+  options.least_devices = std::max<int64_t>(
+      secagg::kFewestClients,
+      options.server.largest_group > 0
+          ? std::min(task.cohort().minimum(), options.server.largest_group / 2)
+          : task.cohort().minimum());
+  options.least_alive = std::max<int64_t>(2, secure.least_alive());
+  return options;
+}
+
+void SetSecureAssignment(const SecureSessions::Options& options,
+                         v1::SecureAssignment* message) {
+  message->set_task_sha256(options.task.ToBytes());
+  message->set_shared_size(options.codec.shared_size);
+  message->set_value_bound(options.codec.value_bound);
+  message->set_weight_bound(options.codec.weight_bound);
+  message->set_uniform_weight(options.codec.uniform_weight);
+  message->set_maximum_updates(options.codec.maximum_updates);
+  message->set_value_bits(options.codec.value_bits);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Aggregator>> MakeTrainingSum(
@@ -51,12 +105,13 @@ absl::StatusOr<std::unique_ptr<Aggregator>> MakeTrainingSum(
       context.task.cohort().size()));
 }
 
-absl::StatusOr<LoadedTask> LoadTask(
-    v1::Task task, std::string_view package_file,
-    const AggregationSession::Options& session) {
+absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
+                                    const std::string& signed_task,
+                                    std::string_view package_file,
+                                    const LoadOptions& options) {
   LoadedTask loaded;
   loaded.plan = ResolveTask(task);
-  loaded.plan.session = session;
+  loaded.plan.session = options.session;
   if (loaded.plan.target < 1 || loaded.plan.rounds < 1) {
     return absl::InvalidArgumentError(
         StrCat("task ", task.name(),
@@ -80,6 +135,16 @@ absl::StatusOr<LoadedTask> LoadTask(
       Aggregator::Create(EvaluationAggregationSpec(
           std::numeric_limits<int32_t>::max(),
           std::max<int64_t>(1, loaded.plan.evaluation_devices))));
+  if (loaded.plan.secure) {
+    v1::SignedMessage message;
+    if (!message.ParseFromString(signed_task)) {
+      return absl::InvalidArgumentError("the signed task is unreadable");
+    }
+    context.secure_options = ResolveSecureAggregation(
+        context.task, Sha256Of(message.payload()), Sha256Of(package_file),
+        context.layout->shared_size(), options.registrar_sessions_per_day);
+    MLEDGE_RETURN_IF_ERROR(SecureSessions::Check(*context.secure_options));
+  }
   loaded.initial_parameters = std::move(package->package.initial_parameters);
   return loaded;
 }
@@ -155,6 +220,9 @@ v1::Assignment MakeAssignmentMessage(const TaskContext& context,
     message.set_learning_rate(LearningRateOfRound(
         context.task.local_training(), record.base_version.value() + 1));
     message.set_clip_norm(context.task.local_training().clip_norm());
+    if (context.secure_options.has_value()) {
+      SetSecureAssignment(*context.secure_options, message.mutable_secure());
+    }
   }
   message.set_round_seed(
       RoundSeed(context.task.seed(), record.task, record.round).ToBytes());

@@ -3,14 +3,17 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "mledge/aggregation/aggregator.h"
+#include "mledge/coordinator/internal/secure_sessions.h"
 #include "mledge/coordinator/publisher.h"
 #include "mledge/coordinator/storage.h"
 #include "mledge/coordinator/task_run.h"
@@ -33,6 +36,8 @@ struct TaskContext {
   // Empty sums: what updates are validated against, by any thread.
   std::unique_ptr<const Aggregator> training_validator;
   std::unique_ptr<const Aggregator> evaluation_validator;
+  // Of tasks with secure aggregation.
+  std::optional<SecureSessions::Options> secure_options;
   // Shared with the readers that devices hold.
   std::shared_ptr<std::atomic<uint64_t>> bytes_sent =
       std::make_shared<std::atomic<uint64_t>>(0);
@@ -47,20 +52,34 @@ struct TaskContext {
   std::unique_ptr<Aggregator> sum;
   std::unique_ptr<Publisher> publisher;
 
+  // Null where updates are taken in the clear. Guarded by the coordinator's
+  // lock are who is connected (the newest stream of each assignment), and a
+  // sum that could not be saved yet.
+  std::shared_ptr<SecureSessions> secure;
+  std::map<AssignmentId, uint64_t> secure_streams;
+  std::function<void()> save_again;
+
   const TaskId& id() const { return run->plan().task; }
 };
 
 // A context without records or rounds, from a task and its package file, whose
-// signatures were verified. `ended`: only what people may still ask about.
-// INVALID_ARGUMENT: package unreadable, bounds that the sum cannot hold.
+// signatures were verified. INVALID_ARGUMENT: package unreadable, bounds that
+// the sum cannot hold. FAILED_PRECONDITION: secure aggregation that is not
+// feasible for the cohort.
 struct LoadedTask {
   std::unique_ptr<TaskContext> context;
   TaskPlan plan;
   ParameterVector initial_parameters;
 };
+struct LoadOptions {
+  AggregationSession::Options session;
+  int64_t registrar_sessions_per_day = 1000;
+};
+// `signed_task`: the serialized SignedMessage around `task`.
 absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
+                                    const std::string& signed_task,
                                     std::string_view package_file,
-                                    const AggregationSession::Options& session);
+                                    const LoadOptions& options);
 
 absl::StatusOr<std::unique_ptr<Aggregator>> MakeTrainingSum(
     const TaskContext& context);

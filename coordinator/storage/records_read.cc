@@ -82,7 +82,8 @@ absl::Status LoadTasks(Database& database, std::vector<TaskRecord>* out) {
                     .round = RoundNumber(row.Integer(7)),
                     .version = VersionNumber(row.Integer(8)),
                     .bytes_received = static_cast<uint64_t>(row.Integer(9)),
-                    .bytes_sent = static_cast<uint64_t>(row.Integer(10))});
+                    .bytes_sent = static_cast<uint64_t>(row.Integer(10)),
+                    .secure_session = static_cast<uint64_t>(row.Integer(11))});
   }
 }
 

@@ -36,7 +36,7 @@ std::string EncodeIds(const std::vector<AssignmentId>& ids) {
 absl::Status Write(Database& database, const TaskRecord& task) {
   MLEDGE_ASSIGN_OR_RETURN(
       Statement row, database.Prepare("INSERT OR REPLACE INTO tasks VALUES "
-                                      "(?,?,?,?,?,?,?,?,?,?,?)"));
+                                      "(?,?,?,?,?,?,?,?,?,?,?,?)"));
   return row.BindText(task.id.value())
       .BindBlob(task.signed_task.ToBytes())
       .BindBlob(task.package.ToBytes())
@@ -48,6 +48,7 @@ absl::Status Write(Database& database, const TaskRecord& task) {
       .Bind(task.version.value())
       .Bind(static_cast<int64_t>(task.bytes_received))
       .Bind(static_cast<int64_t>(task.bytes_sent))
+      .Bind(task.secure_session)
       .Run();
 }
 

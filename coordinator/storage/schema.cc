@@ -11,7 +11,7 @@ namespace {
 
 // Times are nanoseconds since the Unix epoch; digests are blobs of 32 bytes;
 // states and kinds are the numbers of the enums in storage.h.
-constexpr std::array<const char*, 3> kMigrations = {
+constexpr std::array<const char*, 4> kMigrations = {
     // 1
     R"sql(
 CREATE TABLE owner (
@@ -104,6 +104,10 @@ CREATE INDEX assignments_by_round ON assignments (task, round);
     // 3: a task's minimum_interval holds across restarts.
     R"sql(
 ALTER TABLE devices ADD COLUMN last_assigned TEXT NOT NULL DEFAULT '';
+)sql",
+    // 4: numbers of sessions of secure aggregation are never used again.
+    R"sql(
+ALTER TABLE tasks ADD COLUMN secure_session INTEGER NOT NULL DEFAULT 0;
 )sql",
 };
 

@@ -141,6 +141,11 @@ absl::StatusOr<std::unique_ptr<SpoolWriter>> SqliteStorage::OpenSpoolWriter(
   return spool_->OpenWriter(assignment, content, size_in_bytes);
 }
 
+absl::StatusOr<std::string> SqliteStorage::ReadSpooled(
+    const AssignmentId& assignment) {
+  return spool_->Read(assignment);
+}
+
 absl::StatusOr<std::unique_ptr<SpooledUpdate>> SqliteStorage::OpenSpooled(
     const AssignmentId& assignment) {
   return spool_->OpenUpdate(assignment);

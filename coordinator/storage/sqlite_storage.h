@@ -52,6 +52,8 @@ class SqliteStorage final : public CoordinatorStorage {
   absl::StatusOr<std::unique_ptr<SpoolWriter>> OpenSpoolWriter(
       const AssignmentId& assignment, const Digest& content,
       uint64_t size_in_bytes) override;
+  absl::StatusOr<std::string> ReadSpooled(
+      const AssignmentId& assignment) override;
   absl::StatusOr<std::unique_ptr<SpooledUpdate>> OpenSpooled(
       const AssignmentId& assignment) override;
   absl::Status DiscardSpooled(

@@ -185,18 +185,25 @@ absl::StatusOr<std::unique_ptr<SpoolWriter>> UpdateSpool::OpenWriter(
   return writer;
 }
 
+absl::StatusOr<UpdateSpool::Entry> UpdateSpool::Find(
+    const AssignmentId& assignment) {
+  MutexLock lock(&mutex_);
+  const auto it = entries_.find(assignment);
+  if (it == entries_.end()) {
+    return absl::NotFoundError(
+        StrCat("nothing is spooled for assignment ", assignment.value()));
+  }
+  return it->second;
+}
+
+absl::StatusOr<std::string> UpdateSpool::Read(const AssignmentId& assignment) {
+  MLEDGE_ASSIGN_OR_RETURN(const Entry entry, Find(assignment));
+  return ReadFile(entry.path);
+}
+
 absl::StatusOr<std::unique_ptr<SpooledUpdate>> UpdateSpool::OpenUpdate(
     const AssignmentId& assignment) {
-  Entry entry;
-  {
-    MutexLock lock(&mutex_);
-    const auto it = entries_.find(assignment);
-    if (it == entries_.end()) {
-      return absl::NotFoundError(
-          StrCat("nothing is spooled for assignment ", assignment.value()));
-    }
-    entry = it->second;
-  }
+  MLEDGE_ASSIGN_OR_RETURN(const Entry entry, Find(assignment));
   MLEDGE_ASSIGN_OR_RETURN(std::unique_ptr<UpdateFile> file,
                           UpdateFile::Map(entry.path));
   if (file->size_in_bytes() != entry.size_in_bytes) {

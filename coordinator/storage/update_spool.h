@@ -40,6 +40,8 @@ class UpdateSpool {
   // As CoordinatorStorage::OpenSpooled.
   absl::StatusOr<std::unique_ptr<SpooledUpdate>> OpenUpdate(
       const AssignmentId& assignment);
+  // As CoordinatorStorage::ReadSpooled.
+  absl::StatusOr<std::string> Read(const AssignmentId& assignment);
   absl::Status Discard(std::span<const AssignmentId> assignments);
   // Assignments of which there are bytes and no open writer.
   std::vector<AssignmentId> Idle();
@@ -58,6 +60,7 @@ class UpdateSpool {
   };
 
   explicit UpdateSpool(std::string directory);
+  absl::StatusOr<Entry> Find(const AssignmentId& assignment);
   absl::Status TakeStock();
   absl::Status ForgetUnfinishedAfterReboot();
 

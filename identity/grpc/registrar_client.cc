@@ -71,6 +71,34 @@ class GrpcRegistrarClient final : public RegistrarClient {
     });
   }
 
+  void WitnessSets(const Digest& task, uint64_t session_number, uint32_t group,
+                   const Digest& session, const Digest& sets,
+                   SetsDone done) override {
+    v1::WitnessSetsRequest request;
+    request.set_task_sha256(task.ToBytes());
+    request.set_session_number(session_number);
+    request.set_group(group);
+    request.set_session_sha256(session.ToBytes());
+    request.set_sets_sha256(sets.ToBytes());
+    pool_->Schedule([=, this, done = std::move(done)] {
+      done([&]() -> absl::StatusOr<SetsStatement> {
+        MLEDGE_ASSIGN_OR_RETURN(
+            const auto response,
+            Call<v1::WitnessSetsResponse>(&Stub::WitnessSets, request));
+        MLEDGE_ASSIGN_OR_RETURN(
+            SetsStatement statement,
+            Sound(SetsStatement::FromProto(response.statement())));
+        if (statement.task != task ||
+            statement.session_number != session_number ||
+            statement.group != group || statement.session != session ||
+            statement.sets != sets) {
+          return Unsound("it witnessed something else than it was asked");
+        }
+        return statement;
+      }());
+    });
+  }
+
   void AppendVersion(const Digest& task, uint64_t version, const Digest& entry,
                      VersionDone done) override {
     v1::AppendVersionRequest request;

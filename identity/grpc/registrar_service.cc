@@ -157,6 +157,31 @@ grpc::ServerUnaryReactor* RegistrarServiceAdapter::WitnessDirectory(
       });
 }
 
+grpc::ServerUnaryReactor* RegistrarServiceAdapter::WitnessSets(
+    grpc::CallbackServerContext* context, const v1::WitnessSetsRequest* request,
+    v1::WitnessSetsResponse* response) {
+  return RunForCaller(
+      environment_, context, "WitnessSets",
+      [this, request, response](const RegistrarCaller& caller) -> absl::Status {
+        MLEDGE_ASSIGN_OR_RETURN(
+            const Digest task,
+            ReadDigest("task_sha256", request->task_sha256()));
+        MLEDGE_ASSIGN_OR_RETURN(
+            const Digest session,
+            ReadDigest("session_sha256", request->session_sha256()));
+        MLEDGE_ASSIGN_OR_RETURN(
+            const Digest sets,
+            ReadDigest("sets_sha256", request->sets_sha256()));
+        MLEDGE_ASSIGN_OR_RETURN(
+            const SetsStatement statement,
+            environment_.registrar->WitnessSets(
+                caller, task, request->session_number(), request->group(),
+                session, sets, environment_.clock->TimeNow()));
+        *response->mutable_statement() = statement.ToProto();
+        return absl::OkStatus();
+      });
+}
+
 grpc::ServerUnaryReactor* RegistrarServiceAdapter::AppendVersion(
     grpc::CallbackServerContext* context,
     const v1::AppendVersionRequest* request,

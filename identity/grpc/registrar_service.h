@@ -39,6 +39,10 @@ class RegistrarServiceAdapter final
       grpc::CallbackServerContext* context,
       const v1::WitnessDirectoryRequest* request,
       v1::WitnessDirectoryResponse* response) override;
+  grpc::ServerUnaryReactor* WitnessSets(
+      grpc::CallbackServerContext* context,
+      const v1::WitnessSetsRequest* request,
+      v1::WitnessSetsResponse* response) override;
   grpc::ServerUnaryReactor* AppendVersion(
       grpc::CallbackServerContext* context,
       const v1::AppendVersionRequest* request,

@@ -25,6 +25,12 @@ class LocalWitness final : public Witness {
     done(registrar_->WitnessDirectory(coordinator_, task, session_number,
                                       directory, clock_->TimeNow()));
   }
+  void WitnessSets(const Digest& task, uint64_t session_number, uint32_t group,
+                   const Digest& session, const Digest& sets,
+                   SetsDone done) override {
+    done(registrar_->WitnessSets(coordinator_, task, session_number, group,
+                                 session, sets, clock_->TimeNow()));
+  }
   void AppendVersion(const Digest& task, uint64_t version, const Digest& entry,
                      VersionDone done) override {
     done(registrar_->AppendVersion(coordinator_, task, version, entry,

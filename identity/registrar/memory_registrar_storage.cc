@@ -19,13 +19,20 @@ auto Find(const Map& map, const Key& key)
 
 absl::Status MemoryRegistrarStorage::Commit(
     const RegistrarTransaction& transaction) {
-  const auto& [issued, revocations, list, statement, task, head, token] =
+  const auto& [issued, revocations, list, statement, sets, task, head, token] =
       transaction;
   // All that can fail, first.
   if (statement.has_value() &&
       statements_.contains({statement->task, statement->session_number})) {
     return absl::AlreadyExistsError(StrCat(
         "session ", statement->session_number, " has its statement already"));
+  }
+  if (sets.has_value() &&
+      sets_statements_.contains(
+          {sets->task, sets->session_number, sets->group})) {
+    return absl::AlreadyExistsError(StrCat("group ", sets->group,
+                                           " of session ", sets->session_number,
+                                           " has its statement already"));
   }
   if (head.has_value() &&
       heads_.contains({head->head.task, head->head.length})) {
@@ -44,6 +51,9 @@ absl::Status MemoryRegistrarStorage::Commit(
   if (statement.has_value()) {
     statements_[{statement->task, statement->session_number}] = *statement;
   }
+  if (sets.has_value()) {
+    sets_statements_[{sets->task, sets->session_number, sets->group}] = *sets;
+  }
   if (task.has_value()) tasks_[task->task] = *task;
   if (head.has_value()) heads_[{head->head.task, head->head.length}] = *head;
   if (token.has_value()) tokens_[token->token_sha256] = *token;
@@ -59,6 +69,13 @@ absl::StatusOr<std::optional<WitnessStatement>>
 MemoryRegistrarStorage::FindStatement(const Digest& task,
                                       uint64_t session_number) {
   return Find(statements_, std::pair(task, session_number));
+}
+
+absl::StatusOr<std::optional<SetsStatement>>
+MemoryRegistrarStorage::FindSetsStatement(const Digest& task,
+                                          uint64_t session_number,
+                                          uint32_t group) {
+  return Find(sets_statements_, std::tuple(task, session_number, group));
 }
 
 absl::StatusOr<std::optional<StoredVersionLogHead>>

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -21,6 +22,8 @@ class MemoryRegistrarStorage final : public RegistrarStorage {
       const Digest& task) override;
   absl::StatusOr<std::optional<WitnessStatement>> FindStatement(
       const Digest& task, uint64_t session_number) override;
+  absl::StatusOr<std::optional<SetsStatement>> FindSetsStatement(
+      const Digest& task, uint64_t session_number, uint32_t group) override;
   absl::StatusOr<std::optional<StoredVersionLogHead>> FindVersionLogHead(
       const Digest& task) override;
   absl::StatusOr<std::optional<IssuedCertificate>> FindIssued(
@@ -42,6 +45,9 @@ class MemoryRegistrarStorage final : public RegistrarStorage {
   std::map<std::string, Revocation> revoked_identities_;
   std::optional<StoredRevocationList> revocation_list_;
   std::map<std::pair<Digest, uint64_t>, WitnessStatement> statements_;
+  // By task, session number and group.
+  std::map<std::tuple<Digest, uint64_t, uint32_t>, SetsStatement>
+      sets_statements_;
   std::map<Digest, WitnessedTask> tasks_;
   // By task and length.
   std::map<std::pair<Digest, uint64_t>, StoredVersionLogHead> heads_;

@@ -120,11 +120,17 @@ class Registrar {
   // Everybody: nothing in it is secret.
   absl::StatusOr<v1::SignedMessage> CurrentRevocationList(absl::Time now);
 
-  // Coordinators. Codes as Witness::WitnessDirectory and AppendVersion;
-  // INVALID_ARGUMENT: number 0.
+  // Coordinators. Codes as Witness::WitnessDirectory, WitnessSets and
+  // AppendVersion; INVALID_ARGUMENT: number 0, a group of a million or more.
   absl::StatusOr<WitnessStatement> WitnessDirectory(
       const RegistrarCaller& caller, const Digest& task,
       uint64_t session_number, const Digest& directory, absl::Time now);
+  absl::StatusOr<SetsStatement> WitnessSets(const RegistrarCaller& caller,
+                                            const Digest& task,
+                                            uint64_t session_number,
+                                            uint32_t group,
+                                            const Digest& session,
+                                            const Digest& sets, absl::Time now);
   absl::StatusOr<VersionLogHead> AppendVersion(const RegistrarCaller& caller,
                                                const Digest& task,
                                                uint64_t version,

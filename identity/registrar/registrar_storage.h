@@ -95,6 +95,7 @@ struct RegistrarTransaction {
   std::vector<Revocation> revocations;
   std::optional<StoredRevocationList> revocation_list;
   std::optional<WitnessStatement> statement;
+  std::optional<SetsStatement> sets_statement;
   std::optional<WitnessedTask> task;
   std::optional<StoredVersionLogHead> version_log_head;
   std::optional<EnrollmentToken> token;
@@ -114,6 +115,8 @@ class RegistrarStorage {
       const Digest& task) = 0;
   virtual absl::StatusOr<std::optional<WitnessStatement>> FindStatement(
       const Digest& task, uint64_t session_number) = 0;
+  virtual absl::StatusOr<std::optional<SetsStatement>> FindSetsStatement(
+      const Digest& task, uint64_t session_number, uint32_t group) = 0;
   virtual absl::StatusOr<std::optional<StoredVersionLogHead>>
   FindVersionLogHead(const Digest& task) = 0;
 

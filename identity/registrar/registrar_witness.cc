@@ -17,6 +17,17 @@ int64_t DayOf(absl::Time time) {
   return absl::ToUnixSeconds(time) / (24 * 3600);
 }
 
+// More groups than any cohort has.
+constexpr uint32_t kMostGroups = 1'000'000;
+
+absl::Status CheckSessionNumber(uint64_t number) {
+  if (number >= 1 && number <= static_cast<uint64_t>(INT64_MAX)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      StrCat(number, " is no session number; they count from 1"));
+}
+
 std::string Name(const Digest& task) { return task.ToHex().substr(0, 16); }
 
 }  // namespace
@@ -24,11 +35,7 @@ std::string Name(const Digest& task) { return task.ToHex().substr(0, 16); }
 absl::StatusOr<WitnessStatement> Registrar::WitnessDirectory(
     const RegistrarCaller& caller, const Digest& task, uint64_t session_number,
     const Digest& directory, absl::Time now) {
-  if (session_number == 0 ||
-      session_number > static_cast<uint64_t>(INT64_MAX)) {
-    return absl::InvalidArgumentError(
-        StrCat(session_number, " is no session number; they count from 1"));
-  }
+  MLEDGE_RETURN_IF_ERROR(CheckSessionNumber(session_number));
   MutexLock lock(&mutex_);
   MLEDGE_RETURN_IF_ERROR(CheckRole(caller, Role::kCoordinator,
                                    options_.coordinators, "coordinators"));
@@ -75,6 +82,54 @@ absl::StatusOr<WitnessStatement> Registrar::WitnessDirectory(
   transaction.task = state;
   // From here on nobody ever gets another directory signed for this number,
   // also if the answer is lost.
+  MLEDGE_RETURN_IF_ERROR(storage_->Commit(transaction));
+  return statement;
+}
+
+absl::StatusOr<SetsStatement> Registrar::WitnessSets(
+    const RegistrarCaller& caller, const Digest& task, uint64_t session_number,
+    uint32_t group, const Digest& session, const Digest& sets, absl::Time now) {
+  MLEDGE_RETURN_IF_ERROR(CheckSessionNumber(session_number));
+  if (group >= kMostGroups) {
+    return absl::InvalidArgumentError(StrCat(
+        group, " is no group of a session; there are at most ", kMostGroups));
+  }
+  MutexLock lock(&mutex_);
+  MLEDGE_RETURN_IF_ERROR(CheckRole(caller, Role::kCoordinator,
+                                   options_.coordinators, "coordinators"));
+  MLEDGE_ASSIGN_OR_RETURN(
+      std::optional<SetsStatement> signed_before,
+      storage_->FindSetsStatement(task, session_number, group));
+  if (signed_before.has_value()) {
+    if (signed_before->session == session && signed_before->sets == sets) {
+      return *signed_before;
+    }
+    return absl::FailedPreconditionError(
+        StrCat("group ", group, " of session ", session_number, " of task ",
+               Name(task),
+               "… already has other sets of who is alive and who is dead, and "
+               "never gets second ones: the group is lost, begin a new session "
+               "under a higher number"));
+  }
+  MLEDGE_ASSIGN_OR_RETURN(const std::optional<WitnessStatement> directory,
+                          storage_->FindStatement(task, session_number));
+  if (!directory.has_value()) {
+    return absl::FailedPreconditionError(
+        StrCat("session ", session_number, " of task ", Name(task),
+               "… has no witnessed directory; who is in a session is witnessed "
+               "before who is alive in it"));
+  }
+  SetsStatement statement{.task = task,
+                          .session_number = session_number,
+                          .group = group,
+                          .session = session,
+                          .sets = sets,
+                          .time = WholeMilliseconds(now)};
+  statement.Sign(witness_key_);
+  RegistrarTransaction transaction;
+  transaction.sets_statement = statement;
+  // From here on nobody in this group is ever told anything else, also if the
+  // answer is lost.
   MLEDGE_RETURN_IF_ERROR(storage_->Commit(transaction));
   return statement;
 }

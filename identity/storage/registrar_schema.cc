@@ -13,7 +13,7 @@ namespace {
 // Times are milliseconds since the Unix epoch; digests are blobs of 32 bytes;
 // identities are URIs. Statements, heads and entries of the log are written
 // once: their primary keys keep a second one out, whatever the program thinks.
-constexpr std::array<const char*, 1> kMigrations = {
+constexpr std::array<const char*, 2> kMigrations = {
     // 1
     R"sql(
 CREATE TABLE owner (
@@ -87,6 +87,19 @@ CREATE TABLE tokens (
   expires_at INTEGER NOT NULL,
   made_by TEXT NOT NULL,
   used INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+)sql",
+    // 2
+    R"sql(
+CREATE TABLE sets_statements (
+  task BLOB NOT NULL,
+  session_number INTEGER NOT NULL,
+  group_number INTEGER NOT NULL,
+  session BLOB NOT NULL,
+  sets BLOB NOT NULL,
+  time INTEGER NOT NULL,
+  signature BLOB NOT NULL,
+  PRIMARY KEY (task, session_number, group_number)
 ) STRICT, WITHOUT ROWID;
 )sql",
 };

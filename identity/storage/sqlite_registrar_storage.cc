@@ -116,6 +116,7 @@ absl::Status SqliteRegistrarStorage::Write(
     return record.has_value() ? Write(*record) : absl::OkStatus();
   };
   MLEDGE_RETURN_IF_ERROR(write(transaction.statement));
+  MLEDGE_RETURN_IF_ERROR(write(transaction.sets_statement));
   MLEDGE_RETURN_IF_ERROR(write(transaction.version_log_head));
   MLEDGE_RETURN_IF_ERROR(write(transaction.issued));
   for (const Revocation& revocation : transaction.revocations) {
@@ -180,6 +181,22 @@ absl::Status SqliteRegistrarStorage::Write(const WitnessStatement& statement) {
   return query.BindBlob(statement.task.ToBytes())
       .Bind(statement.session_number)
       .BindBlob(statement.directory.ToBytes())
+      .Bind(ToMillis(statement.time))
+      .BindBlob(statement.signature)
+      .Run();
+}
+
+absl::Status SqliteRegistrarStorage::Write(const SetsStatement& statement) {
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement query,
+      database_->Prepare("INSERT INTO sets_statements (task, session_number, "
+                         "group_number, session, sets, time, signature) "
+                         "VALUES (?, ?, ?, ?, ?, ?, ?)"));
+  return query.BindBlob(statement.task.ToBytes())
+      .Bind(statement.session_number)
+      .Bind(int64_t{statement.group})
+      .BindBlob(statement.session.ToBytes())
+      .BindBlob(statement.sets.ToBytes())
       .Bind(ToMillis(statement.time))
       .BindBlob(statement.signature)
       .Run();
@@ -258,6 +275,32 @@ SqliteRegistrarStorage::FindStatement(const Digest& task,
                           .directory = directory,
                           .time = FromMillis(row.Integer(1)),
                           .signature = row.Bytes(2)};
+}
+
+absl::StatusOr<std::optional<SetsStatement>>
+SqliteRegistrarStorage::FindSetsStatement(const Digest& task,
+                                          uint64_t session_number,
+                                          uint32_t group) {
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement row,
+      database_->Prepare(
+          "SELECT session, sets, time, signature FROM sets_statements "
+          "WHERE task = ? AND session_number = ? AND group_number = ?"));
+  MLEDGE_ASSIGN_OR_RETURN(const bool found, row.BindBlob(task.ToBytes())
+                                                .Bind(session_number)
+                                                .Bind(int64_t{group})
+                                                .Step());
+  if (!found) return std::nullopt;
+  SetsStatement statement{.task = task,
+                          .session_number = session_number,
+                          .group = group,
+                          .time = FromMillis(row.Integer(2)),
+                          .signature = row.Bytes(3)};
+  MLEDGE_ASSIGN_OR_RETURN(statement.session,
+                          Undamaged(Digest::FromBytes(row.Bytes(0))));
+  MLEDGE_ASSIGN_OR_RETURN(statement.sets,
+                          Undamaged(Digest::FromBytes(row.Bytes(1))));
+  return statement;
 }
 
 absl::StatusOr<std::optional<StoredVersionLogHead>>

@@ -35,6 +35,8 @@ class SqliteRegistrarStorage final : public RegistrarStorage {
       const Digest& task) override;
   absl::StatusOr<std::optional<WitnessStatement>> FindStatement(
       const Digest& task, uint64_t session_number) override;
+  absl::StatusOr<std::optional<SetsStatement>> FindSetsStatement(
+      const Digest& task, uint64_t session_number, uint32_t group) override;
   absl::StatusOr<std::optional<StoredVersionLogHead>> FindVersionLogHead(
       const Digest& task) override;
   absl::StatusOr<std::optional<IssuedCertificate>> FindIssued(
@@ -60,6 +62,7 @@ class SqliteRegistrarStorage final : public RegistrarStorage {
   absl::Status Write(const Revocation& revocation);
   absl::Status Write(const StoredRevocationList& list);
   absl::Status Write(const WitnessStatement& statement);
+  absl::Status Write(const SetsStatement& statement);
   absl::Status Write(const WitnessedTask& task);
   absl::Status Write(const StoredVersionLogHead& head);
   absl::Status Write(const EnrollmentToken& token);

@@ -15,9 +15,6 @@ namespace {
 
 constexpr char kEvaluatorId[] = "evaluator";
 
-// A device that vanished comes back when its assignment has surely ended.
-constexpr absl::Duration kAbsence = absl::Seconds(1);
-
 // Name and size of an update that nobody computes, because the coordinator will
 // not take it.
 absl::StatusOr<FinishedUpdate> Uncomputed(const TrainingJob& job) {
@@ -85,6 +82,11 @@ DeviceSession Fleet::MakeSession(int64_t device) const {
   options.policy.role = IsEvaluator(device) ? AssignmentPolicy::Role::kEvaluator
                                             : AssignmentPolicy::Role::kDevice;
   options.policy.population = options_.population;
+  if (options_.secure != nullptr) {
+    options.policy.secure = {
+        .allow_semi_honest = true,
+        .least_devices = options_.secure->policy().session.least_clients};
+  }
   options.software = StrCat("mledge ", GetBuildInfo().version);
   // Nothing is lost between these two ends, so no answer is given up.
   options.check_in_timeout = absl::InfiniteDuration();
@@ -110,6 +112,13 @@ void Fleet::Start() {
   for (int64_t d = 0; d < static_cast<int64_t>(devices_.size()); ++d) {
     if (request == nullptr || IsEvaluator(d)) request = FirstRequest(d);
     CheckIn(d, CallId(), request);
+  }
+}
+
+void Fleet::Disconnect() {
+  for (Device& device : devices_) {
+    ++device.generation;
+    device.active.reset();
   }
 }
 

@@ -14,10 +14,12 @@
 #include "absl/time/time.h"
 #include "mledge/client/device_session.h"
 #include "mledge/client/package_cache.h"
+#include "mledge/client/secure_participation.h"
 #include "mledge/coordinator/coordinator.h"
 #include "mledge/simulation/device_model.h"
 #include "mledge/simulation/event_queue.h"
 #include "mledge/simulation/internal/in_process_link.h"
+#include "mledge/simulation/internal/secure_fleet.h"
 #include "mledge/simulation/internal/training_pool.h"
 #include "mledge/simulation/partitioner.h"
 
@@ -50,6 +52,8 @@ class Fleet {
     std::optional<FleetModel> model;  // required
     std::string population;
     std::shared_ptr<PackageCache> cache;
+    // Who the devices are in secure aggregation; null where the task has none.
+    SecureFleet* secure = nullptr;
     bool wire = false;
     // Asked while waiting for training; true ends the waiting.
     std::function<bool()> stop;
@@ -71,12 +75,28 @@ class Fleet {
   // not be computed. Its devices learn it when they upload, as in the field.
   void RoundClosed(int64_t round);
 
+  // Ends every device's streams: before the coordinator goes.
+  void Disconnect();
+
   int64_t devices() const { return options_.partition->devices(); }
   const Traffic& traffic() const { return traffic_; }
   // Assignments in which the device vanished.
   int64_t vanished() const { return vanished_; }
 
  private:
+  // What a device has while it takes its update to a secure sum. Messages of
+  // one stream keep their order.
+  struct Aggregation {
+    CallId call;  // of the session
+    std::unique_ptr<SecureFleet::Randomness> randomness;
+    std::unique_ptr<SecureParticipation> participation;
+    CallId stream_call;
+    std::unique_ptr<Coordinator::SecureStream> stream;
+    absl::Time last_sent = absl::InfinitePast();
+    absl::Time last_received = absl::InfinitePast();
+    absl::Time wake_at = absl::InfiniteFuture();
+    std::optional<int> vanishes_before;  // step of the session
+  };
   // What a device has while it works.
   struct Active {
     explicit Active(DeviceSession session) : session(std::move(session)) {}
@@ -87,6 +107,7 @@ class Fleet {
     // The round closed while it trained: there will be no update.
     bool skipped = false;
     std::optional<TrainedUpdate> trained;
+    std::unique_ptr<Aggregation> aggregation;
   };
   struct Device {
     std::unique_ptr<Active> active;  // null while it waits for work
@@ -94,8 +115,11 @@ class Fleet {
     uint32_t generation = 0;
     bool has_package = false;
     bool has_task = false;
+    SecaggJournal journal;  // on its disk
   };
   using Reaction = std::function<Effects(Active& active)>;
+  // A device that vanished comes back when its assignment has surely ended.
+  static constexpr absl::Duration kAbsence = absl::Seconds(1);
 
   bool IsEvaluator(int64_t device) const { return device == devices(); }
   DeviceId IdOf(int64_t device) const;
@@ -115,6 +139,7 @@ class Fleet {
   void Do(int64_t device, StartTraining effect);
   void Do(int64_t device, StopTraining effect);
   void Do(int64_t device, Upload effect);
+  void Do(int64_t device, AggregateSecurely effect);
   void Do(int64_t device, SendReport effect);
   void Do(int64_t device, Forget effect);
   void Do(int64_t device, WakeAt effect);
@@ -128,6 +153,27 @@ class Fleet {
   void Vanish(int64_t device, absl::Time comes_back);
   std::shared_ptr<const v1::CheckInRequest> FirstRequest(int64_t device) const;
   absl::StatusOr<FinishedUpdate> Finished(Active& active);
+
+  // Secure aggregation (fleet_secure.cc).
+  using SecureReaction =
+      std::function<SecureEffects(SecureParticipation& participation)>;
+  absl::StatusOr<std::unique_ptr<SecureParticipation>> MakeParticipation(
+      int64_t device, const v1::Assignment& assignment,
+      SecureFleet::Randomness& randomness);
+  void ReactSecurely(absl::Time time, int64_t device, SecureReaction reaction);
+  void CarryOutSecurely(int64_t device, SecureEffects effects);
+  void Aggregated(int64_t device, absl::StatusOr<SecureOutcome> outcome);
+  // Whether the device vanishes here.
+  bool VanishesBefore(int64_t device, int step);
+  void DoSecurely(int64_t device, OpenSecureStream effect);
+  void DoSecurely(int64_t device, SendSecurely effect);
+  void DoSecurely(int64_t device, CloseSecureStream effect);
+  void DoSecurely(int64_t device, SaveSecaggJournal effect);
+  void DoSecurely(int64_t device, UploadMasked effect);
+  void DoSecurely(int64_t device, KeepListNumber effect);
+  void DoSecurely(int64_t device, ::mledge::Aggregated effect);
+  void DoSecurely(int64_t device, WakeAt effect);
+  void DoSecurely(int64_t device, Notice effect);
 
   const Options options_;
   EventQueue* const queue_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "mledge/client/uploader.h"
+#include "mledge/core/logging.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 
@@ -145,6 +146,45 @@ void InProcessLink::FinishUpload(absl::Time now, const Peer& peer,
   coordinator_->FinishUpload(
       now, peer, header, std::move(writer),
       wire_ ? Delivered(std::move(done)) : std::move(done));
+}
+
+void InProcessLink::FinishMaskedUpload(
+    absl::Time now, const Peer& peer, const v1::UploadHeader& header,
+    std::unique_ptr<SpoolWriter> writer, std::string_view bytes,
+    Coordinator::Done<v1::UploadResult> done) {
+  const absl::Status appended = writer->Append(
+      {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
+  if (!appended.ok()) return done(appended);
+  coordinator_->FinishUpload(now, peer, header, std::move(writer),
+                             std::move(done));
+}
+
+absl::StatusOr<std::unique_ptr<Coordinator::SecureStream>>
+InProcessLink::JoinSecureAggregation(absl::Time now, const Peer& peer,
+                                     const v1::SecureAggregationJoin& join,
+                                     Coordinator::SecureSink sink) {
+  if (!wire_) {
+    return coordinator_->JoinSecureAggregation(now, peer, join,
+                                               std::move(sink));
+  }
+  MLEDGE_ASSIGN_OR_RETURN(const v1::SecureAggregationJoin received,
+                          OverTheWire(join));
+  return coordinator_->JoinSecureAggregation(
+      now, peer, received,
+      [sink = std::move(sink)](const v1::SecureAggregationResponse& response) {
+        const auto delivered = OverTheWire(response);
+        CHECK(delivered.ok()) << delivered.status();
+        sink(*delivered);
+      });
+}
+
+void InProcessLink::SendSecurely(absl::Time now,
+                                 Coordinator::SecureStream& stream,
+                                 const v1::SecaggDeviceMessage& message) {
+  if (!wire_) return stream.OnMessage(now, message);
+  const auto delivered = OverTheWire(message);
+  CHECK(delivered.ok()) << delivered.status();
+  stream.OnMessage(now, *delivered);
 }
 
 void InProcessLink::Report(absl::Time now, const Peer& peer,

@@ -48,6 +48,18 @@ class InProcessLink {
                     std::unique_ptr<SpoolWriter> writer, TrainedUpdate* trained,
                     const UpdateContext& context,
                     Coordinator::Done<v1::UploadResult> done);
+  // Masked inputs are bytes with and without `wire`.
+  void FinishMaskedUpload(absl::Time now, const Peer& peer,
+                          const v1::UploadHeader& header,
+                          std::unique_ptr<SpoolWriter> writer,
+                          std::string_view bytes,
+                          Coordinator::Done<v1::UploadResult> done);
+  absl::StatusOr<std::unique_ptr<Coordinator::SecureStream>>
+  JoinSecureAggregation(absl::Time now, const Peer& peer,
+                        const v1::SecureAggregationJoin& join,
+                        Coordinator::SecureSink sink);
+  void SendSecurely(absl::Time now, Coordinator::SecureStream& stream,
+                    const v1::SecaggDeviceMessage& message);
   void Report(absl::Time now, const Peer& peer,
               const v1::ReportRequest& request,
               Coordinator::Done<v1::ReportResponse> done);

@@ -5,7 +5,6 @@
 
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
-#include "mledge/identity/certificate_authority.h"
 
 namespace mledge::simulation_internal {
 namespace {
@@ -62,7 +61,7 @@ absl::StatusOr<ThrowawaySigners> MakeThrowawaySigners(absl::Time now) {
       MakeSigner(registrar, root_pem, Role::kCoordinator, now));
   return ThrowawaySigners{root_pem, std::move(operator_signer),
                           std::move(model_signer),
-                          std::move(coordinator_signer)};
+                          std::move(coordinator_signer), registrar};
 }
 
 }  // namespace mledge::simulation_internal

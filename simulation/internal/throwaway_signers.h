@@ -5,6 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "mledge/identity/certificate_authority.h"
 #include "mledge/identity/signing.h"
 
 // A PKI for one simulation, so that simulated devices check signatures as real
@@ -17,6 +18,7 @@ struct ThrowawaySigners {
   Signer operator_signer;
   Signer model_signer;
   Signer coordinator_signer;
+  CertificateAuthority registrar;
 };
 
 // The id of each signer.

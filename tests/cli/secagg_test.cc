@@ -21,7 +21,7 @@ CommandResult Parameters(std::vector<std::string> more) {
 TEST(SecaggParametersTest, PrintsJson) {
   const CommandResult result =
       Parameters({"--clients", "1000", "--corrupt", "0.05", "--dropout", "0.05",
-                  "--eta", "20", "--json"});
+                  "--eta", "20", "--losses", "independent", "--json"});
   ASSERT_EQ(result.exit_status, 0) << result.err;
   const auto json = nlohmann::json::parse(result.out);
   EXPECT_EQ(json["neighbors"], 52);
@@ -33,8 +33,21 @@ TEST(SecaggParametersTest, PrintsJson) {
 TEST(SecaggParametersTest, PrintsTextForPeople) {
   const CommandResult result = Parameters({"--clients", "1000"});
   ASSERT_EQ(result.exit_status, 0) << result.err;
-  EXPECT_THAT(result.out, HasSubstr("k = 114 neighbors, t = 78"));
+  EXPECT_THAT(result.out, HasSubstr("k = 124 neighbors, t = 86"));
   EXPECT_THAT(result.out, HasSubstr("signatures verified"));
+}
+
+TEST(SecaggParametersTest, ShowsBothChoicesOfLosses) {
+  for (const auto& [losses, shown] :
+       {std::pair{"independent", "k = 114 neighbors, t = 78"},
+        std::pair{"adversarial", "k = 124 neighbors, t = 86"}}) {
+    const CommandResult result =
+        Parameters({"--clients", "1000", "--losses", losses});
+    ASSERT_EQ(result.exit_status, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr(shown));
+  }
+  EXPECT_EQ(
+      Parameters({"--clients", "1000", "--losses", "none"}).exit_status, 2);
 }
 
 TEST(SecaggParametersTest, SaysWhenNobodyIsAssumedCorrupt) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "mledge/core/strings.h"
 #include "mledge/tests/support/status_matchers.h"
@@ -14,6 +15,7 @@ namespace mledge {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
 using State = Round::State;
 using Event = Round::Event;
 
@@ -46,6 +48,8 @@ TEST(RoundTest, TableOfLegalMovesIsComplete) {
       {{State::kCollecting, Event::kDeviceFails}, State::kCollecting},
       {{State::kCollecting, Event::kClose}, State::kClosing},
       {{State::kCollecting, Event::kFail}, State::kFailed},
+      {{State::kClosing, Event::kDeviceFails}, State::kClosing},
+      {{State::kClosing, Event::kReopen}, State::kCollecting},
       {{State::kClosing, Event::kPublish}, State::kPublishing},
       {{State::kClosing, Event::kFail}, State::kFailed},
       {{State::kPublishing, Event::kPublished}, State::kCompleted},
@@ -57,7 +61,8 @@ TEST(RoundTest, TableOfLegalMovesIsComplete) {
         State::kCompleted, State::kFailed}) {
     for (const Event event :
          {Event::kAssign, Event::kAcknowledge, Event::kDeviceFails,
-          Event::kClose, Event::kFail, Event::kPublish, Event::kPublished}) {
+          Event::kClose, Event::kFail, Event::kReopen, Event::kPublish,
+          Event::kPublished}) {
       const auto expected = legal.find({state, event});
       const std::optional<State> actual = Round::NextState(state, event);
       ASSERT_EQ(actual.has_value(), expected != legal.end())
@@ -68,7 +73,7 @@ TEST(RoundTest, TableOfLegalMovesIsComplete) {
       ++moves;
     }
   }
-  EXPECT_EQ(moves, 35);
+  EXPECT_EQ(moves, 40);
 }
 
 TEST(RoundTest, IllegalCallsAreRefusedAndChangeNothing) {
@@ -225,6 +230,121 @@ TEST(RoundTest, ThatReachedItsTargetBeforeARestartIsClosing) {
   Round after(MakePlan(), records, {});
   EXPECT_EQ(after.state(), State::kClosing);
   EXPECT_EQ(after.TakeChanges().ended.size(), 1u);
+}
+
+// With secure aggregation: two of three devices are wanted.
+class SecureRoundTest : public ::testing::Test {
+ protected:
+  SecureRoundTest() : round_(Plan()) {
+    for (const char* const device : {"a", "b", "c"}) {
+      ids_.push_back(Assign(round_, device));
+    }
+    round_.TakeChanges();
+  }
+  static RoundPlan Plan() {
+    RoundPlan plan = MakePlan();
+    plan.secure = true;
+    plan.minimum = 2;
+    return plan;
+  }
+  void BothReady() {
+    EXPECT_THAT(round_.Ready(kStart, ids_[0]), IsOkAndHolds(true));
+    EXPECT_FALSE(round_.session_is_due());
+    EXPECT_THAT(round_.Ready(kStart, ids_[1]), IsOkAndHolds(true));
+    EXPECT_TRUE(round_.session_is_due());
+  }
+  AssignmentState StateOf(int i) {
+    return round_.Find(ids_[i])->record().state;
+  }
+
+  Round round_;
+  std::vector<AssignmentId> ids_;
+};
+
+TEST_F(SecureRoundTest, ClosesWhenTheTargetIsReadyAndCountsWhoIsInTheSum) {
+  BothReady();
+  EXPECT_EQ(round_.state(), State::kClosing);
+  EXPECT_EQ(round_.acknowledged(), 0);
+  EXPECT_THAT(round_.BeginSession(), UnorderedElementsAre(ids_[0], ids_[1]));
+  EXPECT_FALSE(round_.session_is_due());
+  // Somebody who comes now waits: there may be another session.
+  EXPECT_THAT(round_.Ready(kStart, ids_[2]), IsOkAndHolds(true));
+  EXPECT_FALSE(round_.sum_is_complete());
+
+  round_.SessionDone(
+      {.counted = {{ids_[0], kContent}}, .lost = {{ids_[1], "used up"}}});
+  EXPECT_TRUE(round_.sum_is_complete());
+  EXPECT_EQ(round_.acknowledged(), 1);
+  EXPECT_EQ(StateOf(0), AssignmentState::kAcknowledged);
+  EXPECT_EQ(StateOf(1), AssignmentState::kFailed);
+  EXPECT_EQ(round_.Find(ids_[1])->reason(), "used up");
+  EXPECT_EQ(StateOf(2), AssignmentState::kExpired);
+  EXPECT_THAT(round_.Ready(kStart, ids_[2]), IsOkAndHolds(false));
+  EXPECT_THAT(round_.BeginPublishing(), IsOk());
+}
+
+TEST_F(SecureRoundTest, WhoLeavesIsNotReady) {
+  EXPECT_THAT(round_.Ready(kStart, ids_[0]), IsOkAndHolds(true));
+  round_.NotReady(ids_[0]);
+  EXPECT_THAT(round_.Ready(kStart, ids_[1]), IsOkAndHolds(true));
+  EXPECT_EQ(round_.state(), State::kCollecting);
+  EXPECT_EQ(round_.ready(), 1);
+}
+
+TEST_F(SecureRoundTest, GoesOnWithThoseWhoAreLeftAfterASessionThatFailed) {
+  BothReady();
+  round_.BeginSession();
+  round_.SessionAborted(kStart + absl::Seconds(10),
+                        {.lost = {{ids_[1], "used up"}}}, "too many lost");
+  EXPECT_EQ(round_.state(), State::kCollecting);
+  EXPECT_EQ(StateOf(0), AssignmentState::kIssued);
+  EXPECT_EQ(StateOf(1), AssignmentState::kFailed);
+  EXPECT_EQ(round_.ready(), 1);
+  // The plan wants three; two are left.
+  EXPECT_EQ(round_.wanted(), 1);
+  EXPECT_THAT(round_.Ready(kStart, ids_[2]), IsOkAndHolds(true));
+  EXPECT_TRUE(round_.session_is_due());
+}
+
+TEST_F(SecureRoundTest, ASessionThatCostNobodysUpdateIsTriedAgain) {
+  BothReady();
+  round_.BeginSession();
+  round_.SessionAborted(kStart, {}, "the registrar is away");
+  EXPECT_EQ(round_.state(), State::kCollecting);
+  round_.Tick(kStart + absl::Seconds(5));
+  EXPECT_TRUE(round_.session_is_due());
+}
+
+TEST_F(SecureRoundTest, FailsWhenTheSessionFailsAfterTheDeadline) {
+  BothReady();
+  round_.BeginSession();
+  round_.SessionAborted(kStart + absl::Minutes(1), {}, "too many lost");
+  EXPECT_EQ(round_.state(), State::kFailed);
+  EXPECT_THAT(round_.failure(), HasSubstr("too many lost"));
+  EXPECT_EQ(StateOf(0), AssignmentState::kExpired);
+}
+
+TEST_F(SecureRoundTest, DeadlineDecidesByThoseWhoAreReady) {
+  EXPECT_THAT(round_.Ready(kStart, ids_[0]), IsOkAndHolds(true));
+  round_.Tick(kStart + absl::Minutes(1));
+  EXPECT_EQ(round_.state(), State::kFailed);
+  EXPECT_THAT(
+      round_.failure(),
+      HasSubstr("1 devices ready for secure aggregation of at least 2"));
+}
+
+TEST_F(SecureRoundTest, RestartKeepsASavedSumAndNothingElse) {
+  AssignmentRecord counted = round_.Find(ids_[0])->record();
+  counted.state = AssignmentState::kAcknowledged;
+  AssignmentRecord open = round_.Find(ids_[1])->record();
+  const std::vector<AssignmentId> saved = {counted.id};
+  Round with_sum(Plan(), {counted, open}, saved);
+  EXPECT_TRUE(with_sum.sum_is_complete());
+  EXPECT_EQ(with_sum.Find(open.id)->record().state, AssignmentState::kExpired);
+  Round without_sum(Plan(), {counted, open}, {});
+  EXPECT_EQ(without_sum.state(), State::kFailed);
+  Round before(Plan(), {open}, {});
+  EXPECT_EQ(before.state(), State::kCollecting);
 }
 
 }  // namespace

@@ -13,8 +13,10 @@ namespace mledge {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 const absl::Time kStart = absl::FromUnixSeconds(1767225600);
 
@@ -189,6 +191,70 @@ TEST_F(TaskRunTest, EndsWithTheLastRoundWhenNothingIsEvaluated) {
   EXPECT_TRUE(effects_.events.back().has_task_ended());
   EXPECT_EQ(run_->NextTime(), absl::InfiniteFuture());
   EXPECT_FALSE(run_->Hungry(now_));
+}
+
+TEST_F(TaskRunTest, SecureRoundsRunOneSessionUnderANewNumber) {
+  TestTaskOptions options;
+  options.size = 3;
+  options.secure = true;
+  Begin(options);
+  const std::vector<AssignmentRecord> assigned = Take(3);
+  ASSERT_THAT(assigned, SizeIs(3));
+  for (int i = 0; i < 3; ++i) {
+    auto readiness = run_->DeviceReady(now_, assigned[i].id);
+    ASSERT_THAT(readiness, IsOk());
+    EXPECT_TRUE(readiness->waits);
+    EXPECT_EQ(readiness->effects.job.has_value(), i == 2);
+    effects_ = std::move(readiness->effects);
+  }
+  const auto* const session = std::get_if<SecureSessionJob>(&*effects_.job);
+  ASSERT_NE(session, nullptr);
+  EXPECT_EQ(session->session_number, 1);
+  EXPECT_THAT(session->members, SizeIs(3));
+  // Before anybody hears of the number it is on disk.
+  ASSERT_THAT(effects_.persist.tasks, SizeIs(1));
+  EXPECT_EQ(effects_.persist.tasks[0].secure_session, 1);
+
+  // It comes to nothing; after a pause there is another one.
+  effects_ = run_->SecureSessionAborted(now_, {}, "the registrar is away");
+  EXPECT_FALSE(effects_.job.has_value());
+  const absl::Time again = now_ + TaskRun::kSessionPause;
+  EXPECT_EQ(run_->NextTime(), again);
+  now_ = again;
+  effects_ = run_->Tick(now_);
+  ASSERT_TRUE(effects_.job.has_value());
+  EXPECT_EQ(std::get<SecureSessionJob>(*effects_.job).session_number, 2);
+
+  const Digest sum = Sha256Of("sum");
+  effects_ =
+      run_->SecureSessionDone(now_,
+                              {.counted = {{assigned[0].id, Sha256Of("0")},
+                                           {assigned[2].id, Sha256Of("2")}},
+                               .lost = {{assigned[1].id, "used up"}}},
+                              sum);
+  // Sum and acknowledgements are one transaction, and publication follows.
+  ASSERT_THAT(effects_.persist.checkpoints, SizeIs(1));
+  EXPECT_EQ(effects_.persist.checkpoints[0].sum, sum);
+  EXPECT_THAT(effects_.persist.checkpoints[0].folded,
+              UnorderedElementsAre(assigned[0].id, assigned[2].id));
+  EXPECT_THAT(effects_.ended, SizeIs(3));
+  ASSERT_TRUE(effects_.job.has_value());
+  EXPECT_TRUE(std::holds_alternative<PublishJob>(*effects_.job));
+  effects_ = run_->PublishDone(now_, Publication(1));
+  EXPECT_EQ(run_->record().version, VersionNumber(1));
+}
+
+TEST_F(TaskRunTest, SecureRoundsTakeNoUpdateInTheClear) {
+  TestTaskOptions options;
+  options.size = 3;
+  options.secure = true;
+  Begin(options);
+  const std::vector<AssignmentRecord> assigned = Take(3);
+  const Update update = MakeTestUpdate("x", true);
+  EXPECT_THAT(run_->UpdateArrived(now_, assigned[0].id, Sha256Of("x"), 100,
+                                  UpdateView::Of(update, MakeTestContext("x"))),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("not taken in the clear")));
 }
 
 }  // namespace

@@ -14,9 +14,9 @@
 #include "mledge/v1/witness.pb.h"
 
 // Bytes from outside as what the registrar signs: a revocation list as it
-// arrives, its payload when the signature is good, a witness statement, the
-// head of a version log, and the keys by which they are known. The fuzzer holds
-// no key, so nothing of it may be believed.
+// arrives, its payload when the signature is good, a witness statement, one
+// over sets, the head of a version log, and the keys by which they are known.
+// The fuzzer holds no key, so nothing of it may be believed.
 
 namespace mledge {
 namespace {
@@ -54,6 +54,13 @@ void FuzzOne(std::string_view bytes) {
     if (const auto read = WitnessStatement::FromProto(statement); read.ok()) {
       CHECK(!read->Verify(*kKey).ok());
       CHECK(*WitnessStatement::FromProto(read->ToProto()) == *read);
+    }
+  }
+  v1::SetsStatement sets;
+  if (sets.ParseFromArray(bytes.data(), size)) {
+    if (const auto read = SetsStatement::FromProto(sets); read.ok()) {
+      CHECK(!read->Verify(*kKey).ok());
+      CHECK(*SetsStatement::FromProto(read->ToProto()) == *read);
     }
   }
   v1::VersionLogHead head;

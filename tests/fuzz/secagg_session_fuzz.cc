@@ -144,6 +144,17 @@ struct Session {
         statement.Sign(registrar);
         events.push_back(
             [this, statement] { Handle(server->OnWitnessed(now, statement)); });
+      } else if (auto* sets = std::get_if<RequestSetsWitness>(&effect)) {
+        SetsStatement statement{.task = sets->task,
+                                .session_number = sets->session_number,
+                                .group = sets->group,
+                                .session = sets->session,
+                                .sets = sets->sets,
+                                .time = now};
+        statement.Sign(registrar);
+        events.push_back([this, statement] {
+          Handle(server->OnSetsWitnessed(now, statement.group, statement));
+        });
       } else if (auto* approve = std::get_if<ApproveUnmask>(&effect)) {
         Handle(server->OnUnmaskApproved(now, approve->group, absl::OkStatus()));
       } else if (auto* done = std::get_if<GroupFinished>(&effect)) {

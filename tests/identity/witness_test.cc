@@ -181,6 +181,72 @@ TEST(WitnessStatementTest, MalformedMessagesAreRefused) {
               StatusIs(StatusCode::kInvalidArgument));
 }
 
+SetsStatement OverSets() {
+  SetsStatement statement{.task = Sha256Of(std::string_view("task")),
+                          .session_number = 258,
+                          .group = 3,
+                          .session = Sha256Of(std::string_view("session")),
+                          .sets = Sha256Of(std::string_view("sets")),
+                          .time = kNow};
+  statement.Sign(FixedKey());
+  return statement;
+}
+
+TEST(SetsStatementTest, SignsExactlyTheBytesOfTheSpecification) {
+  const auto number = [](uint64_t value) {
+    std::string bytes;
+    for (int shift = 56; shift >= 0; shift -= 8) {
+      bytes.push_back(static_cast<char>(value >> shift));
+    }
+    return bytes;
+  };
+  const SetsStatement statement = OverSets();
+  const std::string bytes =
+      StrCat(std::string("mledge/v1/witness\0", 18), number(12), "session-sets",
+             number(32), statement.task.ToBytes(), number(258), number(3),
+             number(32), statement.session.ToBytes(), number(32),
+             statement.sets.ToBytes(), number(1767225600123));
+  EXPECT_THAT(FixedKey().public_key().Verify(bytes, statement.signature),
+              IsOk());
+}
+
+TEST(SetsStatementTest, EveryAlteredFieldIsNoticed) {
+  const WitnessPublicKey key = FixedKey().public_key();
+  EXPECT_THAT(OverSets().Verify(key), IsOk());
+  std::vector<SetsStatement> altered(8, OverSets());
+  altered[0].task.bytes[0] ^= 1;
+  altered[1].session_number += 1;
+  altered[2].group += 1;
+  altered[3].session.bytes[9] ^= 1;
+  altered[4].sets.bytes[31] ^= 1;
+  altered[5].time += absl::Milliseconds(1);
+  altered[6].signature[10] ^= 1;
+  altered[7].signature.clear();
+  for (size_t i = 0; i < altered.size(); ++i) {
+    EXPECT_THAT(altered[i].Verify(key), StatusIs(StatusCode::kPermissionDenied))
+        << i;
+  }
+  EXPECT_THAT(OverSets().Verify(OtherKey().public_key()),
+              StatusIs(StatusCode::kPermissionDenied));
+}
+
+TEST(SetsStatementTest, SurvivesItsMessageAndRefusesMalformedOnes) {
+  EXPECT_THAT(SetsStatement::FromProto(OverSets().ToProto()),
+              IsOkAndHolds(OverSets()));
+  std::vector<v1::SetsStatement> bad(6, OverSets().ToProto());
+  bad[0].clear_task_sha256();
+  bad[1].set_session_sha256(std::string(31, 'x'));
+  bad[2].clear_sets_sha256();
+  bad[3].set_session_number(0);
+  bad[4].set_unix_milliseconds(-1);
+  bad[5].set_signature(std::string(63, 'x'));
+  for (size_t i = 0; i < bad.size(); ++i) {
+    EXPECT_THAT(SetsStatement::FromProto(bad[i]),
+                StatusIs(StatusCode::kInvalidArgument))
+        << i;
+  }
+}
+
 class VersionLogTest : public ::testing::Test {
  protected:
   VersionLogTest() {

@@ -57,6 +57,7 @@ struct SecaggClient::Session {
   std::string content_sha256;  // of the masked input
   std::optional<MemberSet> alive;
   std::optional<MemberSet> dead;
+  std::optional<SetsStatement> sets_witness;  // over the two
   v1::SecaggUnmask unmask;
 
   const GroupParameters& parameters() const {

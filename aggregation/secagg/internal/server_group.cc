@@ -35,6 +35,7 @@ Round ServerGroup::CurrentRound() const {
       return Round::kShareKeys;
     case State::kMasking:
       return Round::kMaskedInput;
+    case State::kWitnessing:
     case State::kSigning:
     case State::kApproving:
       return Round::kConsistency;
@@ -193,7 +194,13 @@ void ServerGroup::Advance(absl::Time now, bool deadline_passed,
 }
 
 void ServerGroup::OnTimer(absl::Time now, ServerEffects& effects) {
-  if (now >= deadline_) Advance(now, /*deadline_passed=*/true, effects);
+  if (now < deadline_) return;
+  if (state_ == State::kWitnessing) {
+    return Abort(absl::DeadlineExceededError(
+                     "the registrar did not witness the sets in time"),
+                 effects);
+  }
+  Advance(now, /*deadline_passed=*/true, effects);
 }
 
 void ServerGroup::OnCheckpointed(ServerEffects& effects) {

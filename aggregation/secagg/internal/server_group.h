@@ -27,6 +27,7 @@ class ServerGroup {
   enum class State {
     kSharing,
     kMasking,
+    kWitnessing,  // the registrar is asked to sign the sets
     kSigning,
     kApproving,  // the driver makes durable what must be before unmasking
     kUnmasking,
@@ -63,6 +64,8 @@ class ServerGroup {
   absl::Status OnMaskedInput(absl::Time now, const DeviceId& device,
                              const Digest& content_sha256,
                              std::string_view bytes, ServerEffects& effects);
+  void OnSetsWitnessed(absl::Time now, absl::StatusOr<SetsStatement> statement,
+                       ServerEffects& effects);
   void OnUnmaskApproved(absl::Time now, const absl::Status& status,
                         ServerEffects& effects);
   void OnCheckpointed(ServerEffects& effects);
@@ -143,6 +146,7 @@ class ServerGroup {
   std::vector<ModularVector> sum_;  // masked until the end
   MemberSet alive_;
   MemberSet dead_;
+  std::optional<SetsStatement> sets_witness_;
   std::vector<LostDevice> lost_;
   ServerCounters counters_;
 };

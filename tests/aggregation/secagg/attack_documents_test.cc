@@ -34,7 +34,14 @@ TEST(DocumentAttackTest, AThresholdJustAboveHalfIsRefusedBeforehand) {
   SecaggPolicy policy;
   EXPECT_THAT(CheckParameters(1000, 114, 58, 900, policy),
               StatusIs(absl::StatusCode::kFailedPrecondition));
+  // t = 78 holds against two stories about one device, and not against one
+  // story that cuts the circle.
+  EXPECT_THAT(CheckParameters(1000, 114, 78, 900, policy),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  policy.losses = LossChoice::kIndependent;
   EXPECT_THAT(CheckParameters(1000, 114, 78, 900, policy), IsOk());
+  policy.losses = LossChoice::kAdversarial;
+  EXPECT_THAT(CheckParameters(1000, 124, 86, 900, policy), IsOk());
 }
 
 TEST(DocumentAttackTest, ParametersOfTheSemiHonestModelNeedTheDevicesConsent) {

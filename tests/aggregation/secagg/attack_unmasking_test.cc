@@ -79,14 +79,146 @@ TEST(UnmaskingAttackTest, SetsBeyondTheMembersAreMalformed) {
   ExpectLeft(world, kVictim, "do not exist");
 }
 
+// What the honest server refuses to ask for, under a statement of a registrar
+// that looks at nothing.
+TEST(UnmaskingAttackTest, SetsThatLeaveItTooFewNeighborsAreNotSigned) {
+  SessionWorld world(
+      {.devices = 300, .graph = GraphKind::kHarary, .identities = false});
+  Lie(world, [&](v1::SecaggServerMessage& message) {
+    if (!message.has_sets()) return;
+    const ServerGroup& group = *world.server().group(0);
+    const GroupParameters& parameters = group.parameters();
+    const uint32_t too_many = parameters.neighbors - parameters.threshold + 1;
+    ASSERT_LE(too_many, parameters.devices - parameters.least_alive);
+    const auto neighbors = group.graph().Neighbors(kVictim);
+    v1::SecaggSetsMessage& sets = *message.mutable_sets();
+    for (uint32_t i = 0; i < too_many; ++i) {
+      ClearBit(*sets.mutable_alive(), neighbors[i]);
+      SetBit(*sets.mutable_dead(), neighbors[i]);
+    }
+    WitnessAnew(world, sets);
+  });
+  ExpectLeft(world, kVictim, "neighbors are alive");
+  for (const auto& message : world.device(kVictim).sent) {
+    EXPECT_FALSE(message.has_sets_signature());
+  }
+}
+
+TEST(UnmaskingAttackTest, SetsWithoutTheRegistrarsWordAreNotSigned) {
+  struct Case {
+    std::function<void(SessionWorld&, SetsStatement&)> change;
+    std::string why;
+  };
+  const std::vector<Case> cases = {
+      {[](SessionWorld&, SetsStatement& s) { s.signature[7] ^= 1; },
+       "does not fit the witness key"},
+      {[](SessionWorld&, SetsStatement& s) {
+         SystemSecretRandom random;
+         s.Sign(WitnessKey::Generate(random));
+       },
+       "does not fit the witness key"},
+      {[](SessionWorld& world, SetsStatement& s) {
+         s.session = Sha256Of("another session");
+         s.Sign(world.registrar());
+       },
+       "about something else"},
+      {[](SessionWorld& world, SetsStatement& s) {
+         s.session_number -= 1;
+         s.Sign(world.registrar());
+       },
+       "about something else"},
+      {[](SessionWorld& world, SetsStatement& s) {
+         s.group = 1;
+         s.Sign(world.registrar());
+       },
+       "about something else"},
+      {[](SessionWorld& world, SetsStatement& s) {
+         s.task = Sha256Of("another task");
+         s.Sign(world.registrar());
+       },
+       "about something else"},
+      {[](SessionWorld& world, SetsStatement& s) {
+         s.sets = Sha256Of("other sets");
+         s.Sign(world.registrar());
+       },
+       "about something else"}};
+  for (size_t i = 0; i <= cases.size(); ++i) {
+    SCOPED_TRACE(i);
+    SessionWorld world({.devices = 12});
+    Lie(world, [&](v1::SecaggServerMessage& message) {
+      if (!message.has_sets()) return;
+      v1::SecaggSetsMessage& sets = *message.mutable_sets();
+      if (i == cases.size()) {
+        sets.clear_witness();
+        return;
+      }
+      SetsStatement statement = *SetsStatement::FromProto(sets.witness());
+      cases[i].change(world, statement);
+      *sets.mutable_witness() = statement.ToProto();
+    });
+    ExpectLeft(world, kVictim,
+               i == cases.size() ? "statement over sets" : cases[i].why);
+    for (const auto& message : world.device(kVictim).sent) {
+      EXPECT_FALSE(message.has_sets_signature());
+    }
+  }
+}
+
+// The registrar signs one pair of sets; whoever is shown others leaves.
+TEST(UnmaskingAttackTest, TwoStoriesFindOneStatement) {
+  SessionWorld world({.devices = 40, .dropout_fraction = 0.1});
+  world.to_device = [&](WorldDevice& to, v1::SecaggServerMessage& message) {
+    if (message.has_sets() && to.id > world.device(19).id) {
+      ClearBit(*message.mutable_sets()->mutable_alive(), kVictim);
+      SetBit(*message.mutable_sets()->mutable_dead(), kVictim);
+    }
+    return true;
+  };
+  world.Run();
+  EXPECT_THAT(world.finished, SizeIs(0));
+  for (int i = 20; i < 40; ++i) ExpectLeft(world, i, "about something else");
+}
+
+TEST(UnmaskingAttackTest, ARegistrarThatSignsNoSetsEndsTheGroupCleanly) {
+  for (const bool refuses : {true, false}) {
+    SessionWorld world({.devices = 12});
+    world.sets_witness = [&](absl::StatusOr<SetsStatement>& statement) {
+      if (refuses) {
+        statement = absl::FailedPreconditionError("has other sets already");
+      } else {
+        statement->sets = Sha256Of("of something else");
+      }
+    };
+    world.Run();
+    EXPECT_THAT(world.finished, SizeIs(0));
+    ASSERT_THAT(world.aborted, SizeIs(1));
+    EXPECT_THAT(world.aborted[0].reason.message(),
+                HasSubstr(refuses ? "other sets already" : "something else"));
+    EXPECT_EQ(world.CountOf(Outcome::kAborted), 12);
+  }
+}
+
+TEST(UnmaskingAttackTest, ARegistrarThatDoesNotAnswerEndsTheGroupInTime) {
+  SessionWorld world({.devices = 12});
+  world.sets_witness_answers = false;
+  world.Run();
+  EXPECT_THAT(world.finished, SizeIs(0));
+  ASSERT_THAT(world.aborted, SizeIs(1));
+  EXPECT_THAT(world.aborted[0].reason,
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       HasSubstr("did not witness the sets")));
+}
+
 // Half of the devices hear that the victim is alive, half that it is dead, so
-// that between them they would release both of its seeds.
+// that between them they would release both of its seeds; and the registrar is
+// on the server's side and signs both. What remains are the neighbors.
 TEST(UnmaskingAttackTest, TwoStoriesAboutOneDeviceReleaseNothing) {
   SessionWorld world({.devices = 40, .dropout_fraction = 0.1});
   world.to_device = [&](WorldDevice& to, v1::SecaggServerMessage& message) {
     if (message.has_sets() && to.id > world.device(19).id) {
       ClearBit(*message.mutable_sets()->mutable_alive(), kVictim);
       SetBit(*message.mutable_sets()->mutable_dead(), kVictim);
+      WitnessAnew(world, *message.mutable_sets());
     }
     if (message.has_signatures() && to.id > world.device(19).id) {
       // The victim is not alive in this story.

@@ -9,8 +9,9 @@ const Modulus kModulus = *Modulus::Create(32);
 
 // The reference's device: n = 1000, k = 114, a million coordinates of 32 bits.
 TEST(CostEstimateTest, DeviceOfAThousand) {
-  const SessionCost cost =
-      EstimateCost(*FindParameters({.clients = 1000}), kModulus, 1'000'000);
+  const SessionCost cost = EstimateCost(
+      *FindParameters({.clients = 1000, .losses = LossChoice::kIndependent}),
+      kModulus, 1'000'000);
   EXPECT_EQ(cost.device.keystream_bytes, 460'000'000);
   EXPECT_EQ(cost.device.key_agreements, 228);
   EXPECT_EQ(cost.device.masked_input_bytes, 4'000'000);

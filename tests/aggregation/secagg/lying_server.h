@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 
+#include "mledge/aggregation/secagg/transcript.h"
 #include "mledge/tests/aggregation/secagg/session_world.h"
 
 // What tests of a server that lies have in common.
@@ -25,6 +26,17 @@ inline void Lie(SessionWorld& world,
     return true;
   };
   world.Run();
+}
+
+// A statement of the registrar's over sets that were changed, as if it signed
+// whatever it is asked.
+inline void WitnessAnew(const SessionWorld& world,
+                        v1::SecaggSetsMessage& sets) {
+  SetsStatement statement = *SetsStatement::FromProto(sets.witness());
+  statement.sets =
+      SetsHash(statement.session, statement.group, sets.alive(), sets.dead());
+  statement.Sign(world.registrar());
+  *sets.mutable_witness() = statement.ToProto();
 }
 
 inline void ExpectLeft(SessionWorld& world, int device,

@@ -51,11 +51,41 @@ TEST(FindParametersTest, GivesThePublishedVectors) {
                                        .dropout_fraction = vector.dropout,
                                        .sigma = 40,
                                        .eta = 20,
-                                       .threat_model = vector.threat_model});
+                                       .threat_model = vector.threat_model,
+                                       .losses = LossChoice::kIndependent});
     ASSERT_THAT(found, IsOk());
     EXPECT_EQ(found->neighbors, vector.neighbors);
     EXPECT_EQ(found->threshold, vector.threshold);
     EXPECT_FALSE(found->full_graph);
+  }
+}
+
+// Rule 4 in an independent program (Python: exact fractions,
+// no logarithm anywhere), for σ = 40, η = 20.
+TEST(FindParametersTest, GivesTheVectorsOfLossesChosenByTheServer) {
+  const std::vector<Vector> vectors = {
+      {1000, .05, .05, kMalicious, 54, 39},
+      {10000, .05, .05, kMalicious, 68, 49},
+      {1000, .33, .05, kMalicious, 150, 125},
+      {1000, .05, .33, kMalicious, 442, 252},
+      {100, .1, .1, kMalicious, 42, 32},
+      {300, .1, .1, kMalicious, 78, 56},
+      {1000, .1, .1, kMalicious, 106, 75},
+      {60, .1, .1, kMalicious, 26, 20},
+  };
+  for (const Vector& vector : vectors) {
+    SCOPED_TRACE(::testing::Message()
+                 << vector.clients << " " << vector.corrupt << " "
+                 << vector.dropout << " " << ToString(vector.threat_model));
+    const auto found = FindParameters({.clients = vector.clients,
+                                       .corrupt_fraction = vector.corrupt,
+                                       .dropout_fraction = vector.dropout,
+                                       .sigma = 40,
+                                       .eta = 20,
+                                       .threat_model = vector.threat_model});
+    ASSERT_THAT(found, IsOk());
+    EXPECT_EQ(found->neighbors, vector.neighbors);
+    EXPECT_EQ(found->threshold, vector.threshold);
   }
 }
 
@@ -78,8 +108,8 @@ TEST(FindParametersTest, DefaultsOfAThousand) {
   const auto found = FindParameters({.clients = 1000});
   ASSERT_THAT(found, IsOk());
   EXPECT_EQ(*found, (SecaggParameters{.clients = 1000,
-                                      .neighbors = 114,
-                                      .threshold = 78,
+                                      .neighbors = 124,
+                                      .threshold = 86,
                                       .corrupt = 100,
                                       .dropouts = 100}));
   EXPECT_EQ(found->least_alive(), 900);
@@ -213,8 +243,40 @@ TEST(FindParametersTest, DeviceAcceptsWhatTheCoordinatorFinds) {
 TEST(CheckParametersTest, RefusesTheThresholdThatSplitViewsBreak) {
   EXPECT_THAT(CheckParameters(1000, 114, 58, 900, {}),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("at least 78")));
-  EXPECT_THAT(CheckParameters(1000, 114, 78, 900, {}), IsOk());
+                       HasSubstr("at least 80")));
+  EXPECT_THAT(
+      CheckParameters(1000, 114, 58, 900, {.losses = LossChoice::kIndependent}),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               HasSubstr("at least 78")));
+}
+
+TEST(CheckParametersTest, RefusesAThresholdThatCutsBreak) {
+  EXPECT_THAT(CheckParameters(1000, 124, 85, 900, {}),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("at least 86")));
+  EXPECT_THAT(CheckParameters(1000, 124, 86, 900, {}), IsOk());
+  // However few may be lost: members whose boxes are kept back go on and are
+  // silent, and count as alive.
+  EXPECT_THAT(CheckParameters(1000, 124, 85, 1000, {}),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  // The full graph cannot be cut.
+  EXPECT_THAT(
+      CheckParameters(
+          125, 124,
+          LeastPrivateThreshold(125, 12, 124, 40, ThreatModel::kSemiMalicious),
+          120, {}),
+      IsOk());
+}
+
+// One arc by counting, with numbers that are exact in 64 bits.
+TEST(CheckParametersTest, CutsAreCountedAsTheRuleSays) {
+  // n = 40, A = 4, k = 10: all four corrupt members are in an arc of five with
+  // C(4, 4) · C(36, 1) / C(40, 5), and five never.
+  const long double arc = std::log2(36.0L / 658008.0L);
+  const long double cut = std::log2(40.0L * 40 / 2) + 2 * arc;  // about −18.7
+  const int sigma = static_cast<int>(std::floor(-cut)) - 1;
+  EXPECT_EQ(LeastUncutThreshold(40, 4, 10, sigma), 5 + 4);
+  EXPECT_EQ(LeastUncutThreshold(40, 4, 10, sigma + 1), 5 + 5);
 }
 
 TEST(CheckParametersTest, SemiHonestSetsNeedTheDevicesConsent) {
@@ -236,8 +298,8 @@ TEST(CheckParametersTest, RefusesADisconnectedGraph) {
 
 TEST(CheckParametersTest, TakesLossesFromTheLeastAlive) {
   // The same degree holds for 100 losses and not for 800.
-  EXPECT_THAT(CheckParameters(1000, 114, 78, 900, {}), IsOk());
-  EXPECT_THAT(CheckParameters(1000, 114, 78, 200, {}),
+  EXPECT_THAT(CheckParameters(1000, 124, 86, 900, {}), IsOk());
+  EXPECT_THAT(CheckParameters(1000, 124, 86, 200, {}),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        HasSubstr("connectivity")));
 }

@@ -66,8 +66,8 @@ SessionWorld::SessionWorld(WorldOptions the_options)
   if (options.identities) {
     UseRevocationList({});
   } else {
-    members_ = std::make_unique<UnauthenticatedMembers>();
-    server_members_ = std::make_unique<UnauthenticatedMembers>();
+    members_ = std::make_unique<NamedMembers>();
+    server_members_ = std::make_unique<NamedMembers>();
   }
   policy.session.corrupt_fraction = options.corrupt_fraction;
   policy.session.threat_model = options.threat_model;
@@ -88,7 +88,7 @@ SessionWorld::SessionWorld(WorldOptions the_options)
               .value();
       device.signer = CertificateSigner::Create({&certificate, 1}, key).value();
     } else {
-      device.signer = std::make_unique<UnauthenticatedSigner>(device.id);
+      device.signer = std::make_unique<NamedSigner>(device.id);
     }
     for (const auto& [length, bits] : options.sections) {
       std::vector<uint32_t>& section = device.values.emplace_back();
@@ -151,7 +151,9 @@ ClientUpdate SessionWorld::UpdateOf(const WorldDevice& device) const {
 absl::Status SessionWorld::MakeClient(WorldDevice& device) {
   auto client = SecaggClient::Create(
       policy, UpdateOf(device),
-      {device.signer.get(), members_.get(), &random_, registrar_.public_key()},
+      {device.signer.get(), members_.get(),
+       device.random != nullptr ? device.random.get() : &random_,
+       registrar_.public_key()},
       device.journal, device.masked_input);
   if (!client.ok()) return client.status();
   device.client = *std::move(client);
@@ -275,6 +277,20 @@ void SessionWorld::Handle(ServerEffects effects) {
       if (witness) witness(statement);
       events_.push_back({[this, statement] {
         Handle(server_->OnWitnessed(now_, statement));
+      }});
+    } else if (auto* sets = std::get_if<RequestSetsWitness>(&effect)) {
+      if (!sets_witness_answers) continue;
+      SetsStatement made{.task = sets->task,
+                         .session_number = sets->session_number,
+                         .group = sets->group,
+                         .session = sets->session,
+                         .sets = sets->sets,
+                         .time = now_};
+      made.Sign(registrar_);
+      absl::StatusOr<SetsStatement> statement = std::move(made);
+      if (sets_witness) sets_witness(statement);
+      events_.push_back({[this, group = sets->group, statement] {
+        Handle(server_->OnSetsWitnessed(now_, group, statement));
       }});
     } else if (auto* approve = std::get_if<ApproveUnmask>(&effect)) {
       events_.push_back({[this, group = approve->group] {

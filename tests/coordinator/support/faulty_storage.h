@@ -82,6 +82,10 @@ class FaultyStorage final : public CoordinatorStorage {
     if (!writer.ok()) return writer.status();
     return std::make_unique<Writer>(this, *std::move(writer));
   }
+  absl::StatusOr<std::string> ReadSpooled(
+      const AssignmentId& assignment) override {
+    return inner_->ReadSpooled(assignment);
+  }
   absl::StatusOr<std::unique_ptr<SpooledUpdate>> OpenSpooled(
       const AssignmentId& assignment) override {
     return inner_->OpenSpooled(assignment);

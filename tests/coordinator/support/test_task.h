@@ -62,6 +62,7 @@ struct TestTaskOptions {
   int64_t evaluation_devices = 0;  // 0: evaluators
   double momentum = 0;
   std::string population = "default";
+  bool secure = false;
 };
 
 // As task/validation.h would leave it.
@@ -85,7 +86,14 @@ inline v1::Task MakeTestTask(const TestTaskOptions& options) {
   aggregation.set_weight_bound(1000);
   aggregation.mutable_sgd()->set_learning_rate(1);
   aggregation.mutable_sgd()->set_momentum(options.momentum);
-  task.mutable_secure_aggregation()->set_mode(v1::SecureAggregation::OFF);
+  v1::SecureAggregation& secure = *task.mutable_secure_aggregation();
+  secure.set_mode(options.secure ? v1::SecureAggregation::ON
+                                 : v1::SecureAggregation::OFF);
+  if (options.secure) {
+    secure.set_corrupt_fraction(0.1);
+    secure.set_dropout_fraction(0.1);
+    secure.mutable_step_deadline()->set_seconds(30);
+  }
   v1::Evaluation& evaluation = *task.mutable_evaluation();
   evaluation.set_every(options.evaluate_every);
   evaluation.mutable_deadline()->set_seconds(options.deadline_in_seconds);

@@ -67,6 +67,15 @@ class RegistrarGrpcTest : public ::testing::Test {
                              [&](auto result) { answer.set_value(result); });
     return answer.get_future().get();
   }
+  static absl::StatusOr<SetsStatement> AskSets(Witness& witness,
+                                               uint64_t number,
+                                               const std::string& sets) {
+    std::promise<absl::StatusOr<SetsStatement>> answer;
+    witness.WitnessSets(DigestOf("task"), number, /*group=*/2,
+                        DigestOf("session"), DigestOf(sets),
+                        [&](auto result) { answer.set_value(result); });
+    return answer.get_future().get();
+  }
   static absl::StatusOr<VersionLogHead> Append(Witness& witness,
                                                uint64_t version,
                                                const std::string& entry) {
@@ -124,6 +133,17 @@ TEST_F(RegistrarGrpcTest, CoordinatorHasASessionAndAVersionWitnessed) {
   EXPECT_THAT(Ask(*client, 1, "other"),
               StatusIs(StatusCode::kFailedPrecondition,
                        HasSubstr("another directory")));
+  EXPECT_THAT(AskSets(*client, 2, "sets"),
+              StatusIs(StatusCode::kFailedPrecondition,
+                       HasSubstr("no witnessed directory")));
+  const auto sets = AskSets(*client, 1, "sets");
+  ASSERT_THAT(sets, IsOk());
+  EXPECT_EQ(sets->group, 2u);
+  EXPECT_THAT(sets->Verify(harness_.public_key()), IsOk());
+  EXPECT_THAT(AskSets(*client, 1, "sets"), IsOkAndHolds(*sets));
+  EXPECT_THAT(
+      AskSets(*client, 1, "others"),
+      StatusIs(StatusCode::kFailedPrecondition, HasSubstr("other sets")));
   const auto head = Append(*client, 0, "v0");
   ASSERT_THAT(head, IsOk());
   EXPECT_THAT(head->Verify(harness_.public_key()), IsOk());
@@ -137,6 +157,8 @@ TEST_F(RegistrarGrpcTest, OtherRolesHaveNothingWitnessed) {
     EXPECT_THAT(Ask(*client, 1, "directory"),
                 StatusIs(StatusCode::kPermissionDenied,
                          HasSubstr(std::string(ToString(role)))));
+    EXPECT_THAT(AskSets(*client, 1, "sets"),
+                StatusIs(StatusCode::kPermissionDenied));
     EXPECT_THAT(Append(*client, 0, "v0"),
                 StatusIs(StatusCode::kPermissionDenied));
   }

@@ -39,6 +39,11 @@ class RegistrarCrashTest : public ::testing::TestWithParam<bool>,
     return registrar_->WitnessDirectory(Coordinator(), task_, number,
                                         DigestOf(directory), now());
   }
+  absl::StatusOr<SetsStatement> AskSets(uint64_t number,
+                                        const std::string& sets) {
+    return registrar_->WitnessSets(Coordinator(), task_, number, 0,
+                                   DigestOf("session"), DigestOf(sets), now());
+  }
   absl::StatusOr<VersionLogHead> Append(uint64_t version,
                                         const std::string& entry) {
     return registrar_->AppendVersion(Coordinator(), task_, version,
@@ -70,6 +75,15 @@ TEST_P(RegistrarCrashTest, SameQuestionGetsItsAnswer) {
   ASSERT_THAT(answer, IsOk());
   EXPECT_THAT(Ask(1, "directory"), IsOkAndHolds(*answer));
   EXPECT_THAT(Ask(1, "other"), StatusIs(StatusCode::kFailedPrecondition));
+}
+
+TEST_P(RegistrarCrashTest, SetsAreWitnessedOnceWhateverWasLost) {
+  ASSERT_THAT(Ask(1, "directory"), IsOk());
+  Crash([&] { return AskSets(1, "sets").status(); });
+  const bool happened = GetParam();
+  const auto other = AskSets(1, "others");
+  EXPECT_EQ(other.ok(), !happened) << other.status();
+  EXPECT_EQ(AskSets(1, "sets").ok(), happened);
 }
 
 TEST_P(RegistrarCrashTest, LostAnswerCountsAgainstTheDayAtMostOnce) {
@@ -125,6 +139,7 @@ TEST_P(RegistrarCrashTest, NothingThatWasSaidIsEverContradicted) {
   const auto trace = TraceSeed(seed);
   TrainingRandom random({.task_seed = seed, .purpose = "crashing registrar"});
   std::map<uint64_t, std::set<std::string>> signatures;
+  std::map<uint64_t, std::set<std::string>> sets_signatures;
   std::map<uint64_t, std::set<Digest>> heads;
   uint64_t longest = 0;
   int crashes = 0;
@@ -140,6 +155,11 @@ TEST_P(RegistrarCrashTest, NothingThatWasSaidIsEverContradicted) {
       if (statement.ok()) {
         ASSERT_THAT(statement->Verify(public_key()), IsOk());
         signatures[number].insert(statement->signature);
+      }
+      const auto sets = AskSets(number, content);
+      if (sets.ok()) {
+        ASSERT_THAT(sets->Verify(public_key()), IsOk());
+        sets_signatures[number].insert(sets->signature);
       }
     } else {
       const uint64_t version = longest + random.UniformBelow(3);
@@ -162,6 +182,10 @@ TEST_P(RegistrarCrashTest, NothingThatWasSaidIsEverContradicted) {
   EXPECT_GT(longest, 100u);
   EXPECT_GT(signatures.size(), 3u);
   for (const auto& [number, each] : signatures) EXPECT_EQ(each.size(), 1u);
+  EXPECT_GT(sets_signatures.size(), 3u);
+  for (const auto& [number, each] : sets_signatures) {
+    EXPECT_EQ(each.size(), 1u);
+  }
   for (const auto& [length, each] : heads) EXPECT_EQ(each.size(), 1u);
 }
 

@@ -98,6 +98,11 @@ class FaultyRegistrarStorage final : public RegistrarStorage {
     if (crashed_) return Dead();
     return inner_->FindStatement(task, session_number);
   }
+  absl::StatusOr<std::optional<SetsStatement>> FindSetsStatement(
+      const Digest& task, uint64_t session_number, uint32_t group) override {
+    if (crashed_) return Dead();
+    return inner_->FindSetsStatement(task, session_number, group);
+  }
   absl::StatusOr<std::optional<StoredVersionLogHead>> FindVersionLogHead(
       const Digest& task) override {
     if (crashed_) return Dead();

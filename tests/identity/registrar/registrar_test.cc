@@ -41,6 +41,12 @@ class RegistrarTest : public ::testing::Test, protected RegistrarHarness {
     return registrar_->WitnessDirectory(Coordinator(), task_, number,
                                         DigestOf(directory), when);
   }
+  absl::StatusOr<SetsStatement> AskSets(uint64_t number, uint32_t group,
+                                        const std::string& session,
+                                        const std::string& sets) {
+    return registrar_->WitnessSets(Coordinator(), task_, number, group,
+                                   DigestOf(session), DigestOf(sets), now());
+  }
   absl::StatusOr<VersionLogHead> Append(uint64_t version,
                                         const std::string& entry) {
     return registrar_->AppendVersion(Coordinator(), task_, version,
@@ -344,6 +350,51 @@ TEST_F(RegistrarTest, SessionNumbersOnlyGoUp) {
               StatusIs(StatusCode::kInvalidArgument));
 }
 
+TEST_F(RegistrarTest, OneStatementOverSetsForEachGroupOfASession) {
+  ASSERT_THAT(Ask(1, "directory", now()), IsOk());
+  const auto first = AskSets(1, 0, "session", "sets");
+  ASSERT_THAT(first, IsOk());
+  EXPECT_THAT(first->Verify(public_key()), IsOk());
+  EXPECT_EQ(first->session, DigestOf("session"));
+  EXPECT_EQ(first->sets, DigestOf("sets"));
+  for (const bool restarted : {false, true}) {
+    if (restarted) Restart();
+    EXPECT_THAT(AskSets(1, 0, "session", "sets"), IsOkAndHolds(*first));
+    EXPECT_THAT(AskSets(1, 0, "session", "others"),
+                StatusIs(StatusCode::kFailedPrecondition,
+                         HasSubstr("never gets second ones")));
+    EXPECT_THAT(AskSets(1, 0, "another session", "sets"),
+                StatusIs(StatusCode::kFailedPrecondition));
+  }
+  // Other groups, and later sessions, have their own.
+  EXPECT_THAT(AskSets(1, 1, "session", "others"), IsOk());
+  ASSERT_THAT(Ask(2, "directory", now()), IsOk());
+  EXPECT_THAT(AskSets(2, 0, "session", "others"), IsOk());
+}
+
+TEST_F(RegistrarTest, SetsNeedAWitnessedDirectory) {
+  EXPECT_THAT(AskSets(1, 0, "session", "sets"),
+              StatusIs(StatusCode::kFailedPrecondition,
+                       HasSubstr("no witnessed directory")));
+  ASSERT_THAT(Ask(2, "directory", now()), IsOk());
+  EXPECT_THAT(AskSets(1, 0, "session", "sets"),
+              StatusIs(StatusCode::kFailedPrecondition));
+  EXPECT_THAT(registrar_->WitnessSets(Coordinator(), DigestOf("other task"), 2,
+                                      0, DigestOf("s"), DigestOf("t"), now()),
+              StatusIs(StatusCode::kFailedPrecondition));
+}
+
+TEST_F(RegistrarTest, SetsOfNoSessionOrGroupAreRefused) {
+  ASSERT_THAT(Ask(1, "directory", now()), IsOk());
+  for (const uint64_t number : {uint64_t{0}, UINT64_MAX}) {
+    EXPECT_THAT(AskSets(number, 0, "session", "sets"),
+                StatusIs(StatusCode::kInvalidArgument));
+  }
+  EXPECT_THAT(AskSets(1, 1'000'000, "session", "sets"),
+              StatusIs(StatusCode::kInvalidArgument));
+  EXPECT_THAT(AskSets(1, 999'999, "session", "sets"), IsOk());
+}
+
 TEST_F(RegistrarTest, TasksCountForThemselves) {
   ASSERT_THAT(Ask(5, "five", now()), IsOk());
   EXPECT_THAT(registrar_->WitnessDirectory(Coordinator(), DigestOf("other"), 1,
@@ -380,6 +431,9 @@ TEST_F(RegistrarTest, OnlyNamedCoordinatorsHaveThingsWitnessed) {
     EXPECT_THAT(
         registrar_->AppendVersion(caller, task_, 0, DigestOf("v"), now()),
         StatusIs(StatusCode::kPermissionDenied));
+    EXPECT_THAT(registrar_->WitnessSets(caller, task_, 1, 0, DigestOf("s"),
+                                        DigestOf("t"), now()),
+                StatusIs(StatusCode::kPermissionDenied));
   }
 }
 
@@ -422,6 +476,12 @@ TEST_F(RegistrarTest, LocalWitnessAsksInTheCoordinatorsName) {
                            [&](auto answer) { statement = answer; });
   ASSERT_THAT(statement, IsOk());
   EXPECT_EQ(statement->time, now());
+  absl::StatusOr<SetsStatement> sets;
+  witness.WitnessSets(task_, 1, 4, DigestOf("session"), DigestOf("sets"),
+                      [&](auto answer) { sets = answer; });
+  ASSERT_THAT(sets, IsOk());
+  EXPECT_EQ(sets->group, 4u);
+  EXPECT_THAT(sets->Verify(public_key()), IsOk());
   absl::StatusOr<VersionLogHead> head;
   witness.AppendVersion(task_, 0, DigestOf("v"),
                         [&](auto answer) { head = answer; });

@@ -34,6 +34,16 @@ WitnessStatement Statement(uint64_t number) {
           .signature = std::string(64, 's')};
 }
 
+SetsStatement OverSets(uint32_t group) {
+  return {.task = DigestOf("task"),
+          .session_number = 3,
+          .group = group,
+          .session = DigestOf("session"),
+          .sets = DigestOf("sets"),
+          .time = kNow,
+          .signature = std::string(64, 't')};
+}
+
 IssuedCertificate Issued(const std::string& serial, const std::string& id) {
   return {.serial = serial,
           .identity = {Role::kDevice, id},
@@ -41,6 +51,16 @@ IssuedCertificate Issued(const std::string& serial, const std::string& id) {
           .not_after = kNow + absl::Hours(1),
           .issued_by = "operator alice",
           .certificate_der = std::string("d\0er", 4)};
+}
+
+EnrollmentToken UsedToken() {
+  EnrollmentToken token;
+  token.token_sha256 = DigestOf("token");
+  token.identity = {Role::kDevice, "new"};
+  token.expires_at = kNow;
+  token.made_by = "operator alice";
+  token.used = true;
+  return token;
 }
 
 class SqliteRegistrarStorageTest : public ::testing::Test {
@@ -62,16 +82,13 @@ TEST_F(SqliteRegistrarStorageTest, KeepsEveryRecord) {
   transaction.issued = Issued("01", "one");
   transaction.statement = Statement(3);
   transaction.task = WitnessedTask{DigestOf("task"), 3, 20000, 2};
-  transaction.version_log_head =
-      StoredVersionLogHead{.head = {DigestOf("task"), 1, DigestOf("head"), kNow,
-                                    std::string(64, 'h')},
-                           .entry = DigestOf("entry")};
+  const VersionLogHead head = {DigestOf("task"), 1, DigestOf("head"), kNow,
+                               std::string(64, 'h')};
+  transaction.version_log_head.emplace();
+  transaction.version_log_head->head = head;
+  transaction.version_log_head->entry = DigestOf("entry");
   transaction.revocation_list = StoredRevocationList{4, kNow, "signed"};
-  transaction.token = EnrollmentToken{.token_sha256 = DigestOf("token"),
-                                      .identity = {Role::kDevice, "new"},
-                                      .expires_at = kNow,
-                                      .made_by = "operator alice",
-                                      .used = true};
+  transaction.token = UsedToken();
   transaction.revocations = {
       {.serial = "02", .revoked_at = kNow, .revoked_by = "x", .reason = "y"},
       {.identity = Identity{Role::kDevice, "lost"},
@@ -105,6 +122,8 @@ TEST_F(SqliteRegistrarStorageTest, SaysWhatIsNotThere) {
   EXPECT_THAT(storage_->FindTask(DigestOf("x")), IsOkAndHolds(std::nullopt));
   EXPECT_THAT(storage_->FindStatement(DigestOf("x"), 1),
               IsOkAndHolds(std::nullopt));
+  EXPECT_THAT(storage_->FindSetsStatement(DigestOf("x"), 1, 0),
+              IsOkAndHolds(std::nullopt));
   EXPECT_THAT(storage_->FindVersionLogHead(DigestOf("x")),
               IsOkAndHolds(std::nullopt));
   EXPECT_THAT(storage_->FindRevocationList(), IsOkAndHolds(std::nullopt));
@@ -123,6 +142,48 @@ TEST_F(SqliteRegistrarStorageTest, StatementsAndHeadsAreWrittenOnce) {
   EXPECT_THAT(storage_->FindStatement(DigestOf("task"), 3),
               IsOkAndHolds(Statement(3)));
   EXPECT_THAT(storage_->FindTask(DigestOf("task")), IsOkAndHolds(std::nullopt));
+}
+
+TEST_F(SqliteRegistrarStorageTest, StatementsOverSetsAreWrittenOnce) {
+  RegistrarTransaction transaction;
+  transaction.sets_statement = OverSets(0);
+  ASSERT_THAT(storage_->Commit(transaction), IsOk());
+  transaction.sets_statement->sets = DigestOf("others");
+  EXPECT_THAT(storage_->Commit(transaction),
+              StatusIs(StatusCode::kAlreadyExists));
+  EXPECT_THAT(storage_->FindSetsStatement(DigestOf("task"), 3, 0),
+              IsOkAndHolds(OverSets(0)));
+  EXPECT_THAT(storage_->FindSetsStatement(DigestOf("task"), 3, 1),
+              IsOkAndHolds(std::nullopt));
+  transaction.sets_statement = OverSets(1);
+  EXPECT_THAT(storage_->Commit(transaction), IsOk());
+}
+
+// A registrar of the first release, with a session witnessed, is replaced by
+// this one.
+TEST_F(SqliteRegistrarStorageTest, MigratesFromTheFirstSchema) {
+  RegistrarTransaction transaction;
+  transaction.statement = Statement(3);
+  transaction.issued = Issued("01", "one");
+  ASSERT_THAT(storage_->Commit(transaction), IsOk());
+  storage_.reset();
+  {
+    auto database =
+        OpenRegistrarDatabase(directory_.File("state/registrar.db"));
+    ASSERT_THAT(database, IsOk());
+    ASSERT_THAT((*database)->Execute("DROP TABLE sets_statements"), IsOk());
+    ASSERT_THAT((*database)->Execute("PRAGMA user_version = 1"), IsOk());
+  }
+  Open();
+  EXPECT_THAT(storage_->FindStatement(DigestOf("task"), 3),
+              IsOkAndHolds(Statement(3)));
+  EXPECT_THAT(storage_->FindIssued("01"), IsOkAndHolds(transaction.issued));
+  RegistrarTransaction next;
+  next.sets_statement = OverSets(0);
+  EXPECT_THAT(storage_->Commit(next), IsOk());
+  Open();
+  EXPECT_THAT(storage_->FindSetsStatement(DigestOf("task"), 3, 0),
+              IsOkAndHolds(OverSets(0)));
 }
 
 TEST_F(SqliteRegistrarStorageTest, ListsWhatWasIssuedInOrder) {

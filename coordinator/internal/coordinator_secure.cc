@@ -1,0 +1,331 @@
+// Secure aggregation: streams of devices, masked inputs, sessions.
+#include <memory>
+#include <utility>
+
+#include "mledge/coordinator/internal/coordinator_impl.h"
+#include "mledge/coordinator/internal/upload_results.h"
+#include "mledge/coordinator/storage_trouble.h"
+#include "mledge/core/logging.h"
+#include "mledge/core/status_macros.h"
+#include "mledge/v1/signature.pb.h"
+
+namespace mledge {
+
+class CoordinatorImpl::Stream final : public SecureStream {
+ public:
+  Stream(CoordinatorImpl* coordinator, TaskContext* context, AssignmentId id,
+         uint64_t number)
+      : coordinator_(coordinator),
+        context_(context),
+        id_(std::move(id)),
+        number_(number) {}
+  ~Stream() override { coordinator_->LeaveStream(*context_, id_, number_); }
+
+  void OnMessage(absl::Time now,
+                 const v1::SecaggDeviceMessage& message) override {
+    {
+      MutexLock lock(&coordinator_->mutex_);
+      now = coordinator_->Advance(now);
+      coordinator_->WithSessions(
+          *context_,
+          [now, id = id_, number = number_, message](SecureSessions& sessions) {
+            sessions.OnMessage(now, id, number, message);
+          });
+    }
+    coordinator_->RunGathered();
+  }
+
+ private:
+  CoordinatorImpl* const coordinator_;
+  TaskContext* const context_;
+  const AssignmentId id_;
+  const uint64_t number_;
+};
+
+namespace {
+
+// Of a device that has nothing to wait for.
+class EndedStream final : public Coordinator::SecureStream {
+ public:
+  void OnMessage(absl::Time, const v1::SecaggDeviceMessage&) override {}
+};
+
+v1::UploadResult ResultOfEnded(const AssignmentRecord& record,
+                               const std::string& failure) {
+  return UploadResultOf(record.state == AssignmentState::kAcknowledged
+                            ? UpdateOutcome::kAcknowledged
+                            : JudgeUpdate(record, Digest()),
+                        record, failure);
+}
+
+}  // namespace
+
+LoadOptions CoordinatorImpl::LoadOptionsOf() const {
+  return {
+      .session = {.updates_per_fold = options_.updates_per_fold,
+                  .updates_per_checkpoint = options_.updates_per_checkpoint},
+      .registrar_sessions_per_day =
+          dependencies_.secure_aggregation.registrar_sessions_per_day};
+}
+
+absl::Status CoordinatorImpl::CheckServices(const TaskContext& context) const {
+  if (!context.secure_options.has_value() ||
+      dependencies_.secure_aggregation.witness != nullptr) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      StrCat("task \"", context.task.name(),
+             "\" has secure aggregation, and this coordinator knows no "
+             "registrar: set `registrar` in its configuration, or write "
+             "`secure_aggregation: {mode: off}` in the task"));
+}
+
+void CoordinatorImpl::StartSecureSessions(TaskContext& context) {
+  if (!context.secure_options.has_value()) return;
+  context.secure = std::make_shared<SecureSessions>(
+      *context.secure_options,
+      SecureSessions::Environment{
+          .services = &dependencies_.secure_aggregation,
+          .executor = executor_,
+          .pool = options_.synchronous ? nullptr : dependencies_.pool,
+          .wake_at = [this](absl::Time time) {
+            {
+              MutexLock lock(&mutex_);
+              if (time >= wake_at_ || shut_down_) return;
+              wake_at_ = time;
+            }
+            dependencies_.wake_at(time);
+          }});
+}
+
+// Calls keep the order in which they are made here, under the lock; without a
+// pool they must not run under it.
+void CoordinatorImpl::WithSessions(TaskContext& context,
+                                   std::function<void(SecureSessions&)> call) {
+  if (executor_ != &turns_) {
+    call(*context.secure);
+  } else {
+    Later([sessions = context.secure, call = std::move(call)] {
+      call(*sessions);
+    });
+  }
+}
+
+void CoordinatorImpl::TickSecureSessions(TaskContext& context, absl::Time now) {
+  if (context.secure == nullptr || context.run->ended()) return;
+  WithSessions(context,
+               [now](SecureSessions& sessions) { sessions.Tick(now); });
+  if (context.save_again != nullptr) {
+    Later(std::exchange(context.save_again, nullptr));
+  }
+}
+
+// Streams.
+
+absl::StatusOr<std::unique_ptr<Coordinator::SecureStream>>
+CoordinatorImpl::JoinSecureAggregation(absl::Time now, const Peer& peer,
+                                       const v1::SecureAggregationJoin& request,
+                                       SecureSink sink) {
+  const AssignmentId id(request.assignment_id());
+  {
+    MutexLock lock(&mutex_);
+    now = Advance(now);
+    MLEDGE_RETURN_IF_ERROR(Available());
+  }
+  MLEDGE_ASSIGN_OR_RETURN(Located located, LocateForPeer(peer, id));
+  std::optional<v1::UploadResult> result;
+  std::unique_ptr<SecureStream> stream;
+  if (located.context == nullptr) {
+    result = ResultOfEnded(located.record, "");
+  } else if (TaskContext& context = *located.context;
+             !context.run->plan().secure ||
+             located.record.kind != AssignmentKind::kTrain) {
+    return absl::InvalidArgumentError(
+        StrCat("assignment ", id.value(), " has no secure aggregation"));
+  } else {
+    MutexLock lock(&mutex_);
+    MLEDGE_ASSIGN_OR_RETURN(TaskRun::Readiness readiness,
+                            context.run->DeviceReady(now, id));
+    if (readiness.waits) {
+      const uint64_t number = ++last_stream_;
+      context.secure_streams[id] = number;
+      WithSessions(context, [=](SecureSessions& sessions) {
+        sessions.Join(now, id, peer.id, number, sink);
+      });
+      stream = std::make_unique<Stream>(this, &context, id, number);
+    } else {
+      result = ResultOfEnded(*context.run->FindAssignment(id),
+                             context.run->FailureOf(id));
+    }
+    Apply(context, std::move(readiness.effects));
+    Settle();
+  }
+  RunGathered();
+  if (!result.has_value()) return stream;
+  v1::SecureAggregationResponse response;
+  *response.mutable_result() = *std::move(result);
+  sink(response);
+  return std::make_unique<EndedStream>();
+}
+
+void CoordinatorImpl::LeaveStream(TaskContext& context, const AssignmentId& id,
+                                  uint64_t number) {
+  {
+    MutexLock lock(&mutex_);
+    WithSessions(context, [id, number](SecureSessions& sessions) {
+      sessions.Leave(id, number);
+    });
+    const auto found = context.secure_streams.find(id);
+    // It may have another stream by now.
+    if (found != context.secure_streams.end() && found->second == number) {
+      context.secure_streams.erase(found);
+      Apply(context, context.run->DeviceNotReady(now_, id));
+      Settle();
+    }
+  }
+  RunGathered();
+}
+
+void CoordinatorImpl::TellEndOfAssignment(TaskContext& context,
+                                          const AssignmentRecord& record) {
+  if (context.secure == nullptr || record.kind != AssignmentKind::kTrain) {
+    return;
+  }
+  context.secure_streams.erase(record.id);
+  // Who was counted is told by the session.
+  if (record.state == AssignmentState::kAcknowledged) return;
+  batch_.then.push_back(
+      [secure = context.secure, id = record.id,
+       result = ResultOfEnded(record, context.run->FailureOf(record.id))] {
+        secure->EndAssignment(id, result);
+      });
+}
+
+// Masked inputs.
+
+absl::StatusOr<std::optional<v1::UploadResult>>
+CoordinatorImpl::JudgeMaskedInput(const TaskContext& context,
+                                  const v1::UploadHeader& header) const {
+  const bool masked = !header.session().empty();
+  if (masked == (context.secure != nullptr)) {
+    return std::optional<v1::UploadResult>();
+  }
+  return MakeUploadResult(
+      v1::UploadResult::REFUSED,
+      masked ? StrCat("assignment ", header.assignment_id(),
+                      " has no secure aggregation: its update travels in the "
+                      "clear")
+             : StrCat("assignment ", header.assignment_id(),
+                      " has secure aggregation: its update is not taken in the "
+                      "clear"));
+}
+
+void CoordinatorImpl::PassOnMaskedInput(UploadInHand upload) {
+  const AssignmentId id = upload.assignment.id;
+  const absl::StatusOr<Digest> session =
+      Digest::FromBytes(upload.header.session());
+  absl::StatusOr<std::string> bytes = dependencies_.storage->ReadSpooled(id);
+  upload.writer.reset();
+  // From here on it lives in the session's sum; a session that dies with the
+  // process is lost, and so are its inputs.
+  dependencies_.storage->DiscardSpooled(std::span(&id, 1)).IgnoreError();
+  if (!session.ok() || !bytes.ok()) {
+    upload.done(session.ok() ? MayPass(bytes.status()) : session.status());
+    return;
+  }
+  absl::Time now;
+  {
+    MutexLock lock(&mutex_);
+    now = now_;
+  }
+  upload.context->secure->OnMaskedInput(
+      now, id, *session, upload.content, *std::move(bytes),
+      [this, context = upload.context, size = upload.header.size_in_bytes(),
+       done = std::move(upload.done)](v1::UploadResult result) {
+        if (result.outcome() == v1::UploadResult::RECEIVED) {
+          MutexLock lock(&mutex_);
+          context->run->MaskedInputArrived(size);
+        }
+        done(std::move(result));
+      });
+}
+
+// Sessions.
+
+void CoordinatorImpl::RunSecureSession(TaskContext& context,
+                                       const SecureSessionJob& job) {
+  SecureSessions::Session session = {.job = job};
+  absl::Time now;
+  {
+    MutexLock lock(&mutex_);
+    now = now_;
+    for (const auto& [number, version] : context.versions) {
+      if (number > job.base_version) break;
+      v1::SignedMessage statement;
+      CHECK(statement.ParseFromString(version.signed_statement));
+      session.version_entries.push_back(Sha256Of(statement.payload()));
+    }
+  }
+  absl::StatusOr<std::unique_ptr<Aggregator>> sum = MakeTrainingSum(context);
+  CHECK(sum.ok()) << sum.status();  // the same was made when it was loaded
+  context.secure->Begin(
+      now, std::move(session), *std::move(sum),
+      [this, &context, round = job.round](SecureSessions::Result result) {
+        SecureSessionEnded(context, round, std::move(result));
+      });
+}
+
+void CoordinatorImpl::SecureSessionEnded(TaskContext& context,
+                                         RoundNumber round,
+                                         SecureSessions::Result result) {
+  if (result.status.ok()) {
+    SaveSecureSum(context, round,
+                  std::make_shared<SecureSessions::Result>(std::move(result)));
+    return;
+  }
+  {
+    MutexLock lock(&mutex_);
+    Apply(context, context.run->SecureSessionAborted(
+                       now_, result.end, std::string(result.status.message())));
+    Settle();
+  }
+  RunGathered();
+}
+
+void CoordinatorImpl::SaveSecureSum(
+    TaskContext& context, RoundNumber round,
+    std::shared_ptr<SecureSessions::Result> result) {
+  BeginBlobUse();
+  const absl::StatusOr<Digest> saved =
+      dependencies_.storage->PutBlob(result->sum->Serialize());
+  if (!saved.ok()) EndBlobUse();
+  {
+    MutexLock lock(&mutex_);
+    if (!saved.ok()) {
+      // The devices' updates are used up: the sum is not given away.
+      LOG(ERROR) << "task " << context.id() << ", round " << round
+                 << ": the sum of secure aggregation cannot be saved yet: "
+                 << saved.status();
+      context.save_again = [this, &context, round, result] {
+        SaveSecureSum(context, round, result);
+      };
+      const absl::Time at = now_ + TaskRun::kRetryPause;
+      if (at < wake_at_ && !shut_down_) {
+        wake_at_ = at;
+        Later([this, at] { dependencies_.wake_at(at); });
+      }
+    } else {
+      context.sum = std::move(result->sum);
+      context.sum_round = round;
+      Apply(context, context.run->SecureSessionDone(now_, result->end, *saved));
+      batch_.then.push_back([this, secure = context.secure, now = now_] {
+        EndBlobUse();
+        secure->Saved(now);
+      });
+      Settle();
+    }
+  }
+  RunGathered();
+}
+
+}  // namespace mledge

@@ -1,0 +1,162 @@
+#ifndef MLEDGE_COORDINATOR_INTERNAL_SECURE_SESSIONS_H_
+#define MLEDGE_COORDINATOR_INTERNAL_SECURE_SESSIONS_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "mledge/aggregation/aggregator.h"
+#include "mledge/aggregation/secagg/membership.h"
+#include "mledge/aggregation/secagg/server.h"
+#include "mledge/aggregation/secagg/update_codec.h"
+#include "mledge/coordinator/coordinator.h"
+#include "mledge/coordinator/effects.h"
+#include "mledge/coordinator/round.h"
+#include "mledge/core/executor.h"
+#include "mledge/core/ids.h"
+#include "mledge/core/sha256.h"
+
+// One task's secure aggregation as the driver runs it: the streams of the
+// devices that hold a finished update, and the session under way, which is a
+// sans-I/O SecaggServer. Everything runs on one sequential executor, so that a
+// session's arithmetic stalls nobody else; calls return at once. Hold it in a
+// shared_ptr: answers of the registrar may come late. Thread-safe.
+
+namespace mledge {
+
+class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
+ public:
+  struct Options {
+    Digest task;  // SHA-256 of the signed task's payload
+    Digest package;
+    secagg::UpdateCodecOptions codec;
+    secagg::ServerOptions server;
+    int64_t least_devices = 1;
+    int64_t least_alive = 1;
+  };
+  struct Environment {
+    const SecureAggregationServices* services = nullptr;
+    Executor* executor = nullptr;
+    ThreadPool* pool = nullptr;  // shares loops over vectors; may be null
+    // Tick is wanted then; the earliest counts.
+    std::function<void(absl::Time)> wake_at;
+  };
+
+  // FAILED_PRECONDITION, INVALID_ARGUMENT: no session of the task could come to
+  // be: parameters that are not feasible for its cohort, sums without room.
+  static absl::Status Check(const Options& options);
+  // `options` passed Check.
+  SecureSessions(Options options, Environment environment);
+  ~SecureSessions();
+
+  // Streams.
+  void Join(absl::Time now, const AssignmentId& assignment,
+            const DeviceId& device, uint64_t stream,
+            Coordinator::SecureSink sink);
+  // Only if it is the assignment's stream still: a device may have opened
+  // another.
+  void Leave(const AssignmentId& assignment, uint64_t stream);
+  void OnMessage(absl::Time now, const AssignmentId& assignment,
+                 uint64_t stream, const v1::SecaggDeviceMessage& message);
+  // The assignment has ended: tells the device, if it still listens.
+  void EndAssignment(const AssignmentId& assignment,
+                     const v1::UploadResult& result);
+
+  // Sessions.
+  struct Session {
+    SecureSessionJob job;
+    // What versions the task has, up to the base version.
+    std::vector<Digest> version_entries;
+  };
+  struct Result {
+    // OK: there is a sum of `end.counted`.
+    absl::Status status;
+    Round::SessionEnd end;
+    std::unique_ptr<Aggregator> sum;
+  };
+  using Done = std::function<void(Result)>;
+  // One at a time. `done` runs once, on the executor. `sum`: an empty one.
+  void Begin(absl::Time now, Session session, std::unique_ptr<Aggregator> sum,
+             Done done);
+  // The sum of the last session is on disk: its devices are told.
+  void Saved(absl::Time now);
+  // The task has ended.
+  void Abort(absl::Time now, const std::string& reason);
+  // RECEIVED, TOO_LATE or REFUSED.
+  void OnMaskedInput(absl::Time now, const AssignmentId& assignment,
+                     const Digest& session, const Digest& content,
+                     std::string bytes,
+                     std::function<void(v1::UploadResult)> done);
+  void Tick(absl::Time now);
+  // Forgets everything and waits for what runs; later calls do nothing, and no
+  // callback follows. Not from within one.
+  void Stop();
+
+ private:
+  struct Stream {
+    DeviceId device;
+    uint64_t number = 0;
+    Coordinator::SecureSink sink;
+  };
+
+  // All on the executor.
+  void Run(std::function<void()> work);
+  absl::Status Prepare(absl::Time now);
+  void AppendBaseVersion(absl::Time now);
+  void Offer(absl::Time now, absl::StatusOr<VersionLogHead> head);
+  absl::StatusOr<secagg::Offer> MakeOffer(absl::Time now,
+                                          const VersionLogHead& head) const;
+  void Apply(absl::Time now, secagg::ServerEffects effects);
+  void Do(absl::Time now, secagg::SendToDevices& effect);
+  void Do(absl::Time now, secagg::RequestWitness& effect);
+  void Do(absl::Time now, secagg::RequestSetsWitness& effect);
+  void Do(absl::Time now, secagg::ApproveUnmask& effect);
+  void Do(absl::Time now, secagg::WakeServerAt& effect);
+  void Do(absl::Time now, secagg::GroupFinished& effect);
+  void Do(absl::Time now, secagg::GroupAborted& effect);
+  // Takes the registrar's answer: passes it on to the session that it is for,
+  // or has the question asked again if there was none.
+  template <typename Statement>
+  std::function<void(absl::StatusOr<Statement>)> WhenWitnessed(
+      absl::Time now, std::function<void()> ask_again,
+      std::function<secagg::ServerEffects(
+          absl::Time now, const absl::StatusOr<Statement>& statement)>
+          pass_on);
+  void Lose(const std::vector<secagg::LostDevice>& devices);
+  void Finish();
+  void Tell(const Stream& stream, const v1::SecureAggregationResponse& message);
+  absl::Time Now(absl::Time now) const;
+
+  const Options options_;
+  const Environment environment_;
+
+  std::map<AssignmentId, Stream> streams_;
+  std::optional<v1::SignedMessage> revocation_list_;
+  std::unique_ptr<secagg::CertificateMembers> members_;
+  uint64_t revocation_list_number_ = 0;
+
+  // The session under way.
+  std::unique_ptr<Session> session_;
+  std::unique_ptr<secagg::SecaggServer> server_;
+  std::map<DeviceId, AssignmentId> assignment_of_;
+  std::map<AssignmentId, Digest> inputs_;
+  std::vector<std::function<void()>> ask_again_;
+  Result result_;
+  std::vector<std::string> aborted_;  // why, by group
+  std::vector<uint32_t> finished_groups_;
+  Done done_;
+
+  SequentialExecutor executor_;  // last: its work uses all of the above
+};
+
+}  // namespace mledge
+
+#endif  // MLEDGE_COORDINATOR_INTERNAL_SECURE_SESSIONS_H_
