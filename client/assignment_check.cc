@@ -100,8 +100,12 @@ absl::Status CheckEncoding(const v1::SecureAssignment& secure,
                     aggregation.weighting() == v1::Aggregation::UNIFORM));
   MLEDGE_RETURN_IF_ERROR(CheckResolved(
       "maximum_updates", secure.maximum_updates(), task.cohort().size()));
-  MLEDGE_RETURN_IF_ERROR(CheckResolved("value_bits", secure.value_bits(),
-                                       task.secure_aggregation().value_bits()));
+  const v1::SecureAggregation& wanted = task.secure_aggregation();
+  MLEDGE_RETURN_IF_ERROR(
+      CheckResolved("value_bits", secure.value_bits(), wanted.value_bits()));
+  MLEDGE_RETURN_IF_ERROR(CheckResolved(
+      "semi_honest", secure.semi_honest(),
+      wanted.threat_model() == v1::SecureAggregation::SEMI_HONEST));
   return Annotate(
       secagg::UpdateCodec::Create(MakeCodecOptions(secure)).status(), "secure");
 }

@@ -66,6 +66,38 @@ class StopSignals {
   std::thread thread_;
 };
 
+// What a device brings to sessions of secure aggregation; null where its
+// configuration names no registrar, and for evaluators, who never train.
+absl::StatusOr<std::unique_ptr<SecureIdentity>> MakeSecureIdentity(
+    const v1::DeviceConfig& config, const TlsIdentity& identity,
+    DeviceStorage& storage) {
+  if (!config.has_registrar() || identity.identity.role != Role::kDevice) {
+    return nullptr;
+  }
+  MLEDGE_ASSIGN_OR_RETURN(const uint64_t list_number, storage.LoadListNumber());
+  return SecureIdentity::Create(identity, config.registrar().witness_key(),
+                                list_number);
+}
+
+void SetSecurePolicy(const v1::DeviceConfig& config,
+                     DeviceAgent::Options* options) {
+  const v1::SecureAggregationPolicy& policy = config.secure_aggregation();
+  options->session.policy.secure =
+      SecureAssignmentPolicy{.allow_semi_honest = policy.allow_semi_honest(),
+                             .least_devices = policy.least_devices()};
+  options->secure.session = {
+      .corrupt_fraction = policy.corrupt_fraction(),
+      .sigma = policy.sigma(),
+      .threat_model = policy.allow_semi_honest()
+                          ? secagg::ThreatModel::kSemiHonest
+                          : secagg::ThreatModel::kSemiMalicious,
+      .least_clients = policy.least_devices(),
+      .least_alive = policy.least_alive()};
+  options->secure.registrar_sessions_per_day =
+      config.registrar().sessions_per_day();
+  options->secure.sessions_per_day = policy.sessions_per_day();
+}
+
 absl::Status RunDevice(const std::string& config_path,
                        const std::vector<std::string>& overrides) {
   StopSignals signals;
@@ -92,6 +124,8 @@ absl::Status RunDevice(const std::string& config_path,
                             .server_name = config.coordinator_name()},
                            identity));
   const std::unique_ptr<TrainerFactory> trainers = CreateTorchTrainerFactory();
+  MLEDGE_ASSIGN_OR_RETURN(const std::unique_ptr<SecureIdentity> secure,
+                          MakeSecureIdentity(config, identity, *storage));
 
   DeviceAgent::Options options;
   options.session.device = DeviceId(identity.identity.id);
@@ -103,6 +137,7 @@ absl::Status RunDevice(const std::string& config_path,
                                     ", ", trainers->Description());
   options.session.maximum_check_in_interval =
       ToDuration(config.maximum_check_in_interval());
+  if (secure != nullptr) SetSecurePolicy(config, &options);
   options.trusted.root_pem = identity.root_pem;
   options.trusted.operators.assign(config.trusted_operators().begin(),
                                    config.trusted_operators().end());
@@ -113,7 +148,8 @@ absl::Status RunDevice(const std::string& config_path,
       DeviceAgent::Create(std::move(options), {.connection = connection.get(),
                                                .storage = storage.get(),
                                                .trainers = trainers.get(),
-                                               .examples = examples->get()}));
+                                               .examples = examples->get(),
+                                               .secure = secure.get()}));
   LOG(INFO) << ToString(identity.identity.role) << " " << identity.identity.id
             << " with " << (*examples)->size() << " examples and "
             << trainers->Description() << "; coordinator "
@@ -130,7 +166,8 @@ absl::Status RunDevice(const std::string& config_path,
   const DeviceSession::Counters counters = agent->counters();
   LOG(INFO) << "Stopped: " << counters.accepted << " assignments, "
             << counters.acknowledged << " updates acknowledged, "
-            << counters.failed + counters.refused << " failed or refused";
+            << counters.failed + counters.refused << " failed or refused, "
+            << counters.lost << " lost in secure aggregation";
   return status;
 }
 

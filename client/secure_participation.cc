@@ -38,6 +38,10 @@ SecureParticipation::Create(Options options, Dependencies dependencies,
         "secure aggregation needs a signer, members, randomness, the "
         "registrar's witness key and an update");
   }
+  // What the device would accept is not what the operator asked for.
+  if (!assignment.secure().semi_honest()) {
+    options.policy.session.threat_model = secagg::ThreatModel::kSemiMalicious;
+  }
   MLEDGE_ASSIGN_OR_RETURN(
       secagg::UpdateCodec codec,
       secagg::UpdateCodec::Create(MakeCodecOptions(assignment.secure())));

@@ -115,6 +115,33 @@ void ValidateRegistrar(bool address_needed, v1::RegistrarAddress* registrar,
                          "registrar.sessions_per_day", problems);
 }
 
+// What a device demands of sessions of secure aggregation.
+void ValidateSecureAggregationPolicy(v1::SecureAggregationPolicy* policy,
+                                     Problems* problems) {
+  if (!policy->has_corrupt_fraction()) policy->set_corrupt_fraction(0.1);
+  problems->RequireFraction("secure_aggregation.corrupt_fraction",
+                            policy->corrupt_fraction());
+  if (policy->sigma() == 0) policy->set_sigma(40);
+  problems->Require(policy->sigma() >= 1 && policy->sigma() <= 100,
+                    "secure_aggregation.sigma",
+                    StrCat("is ", policy->sigma(), "; write 1 to 100"));
+  const auto least = [&](std::string_view field, int64_t value, int64_t fewest,
+                         std::string_view why) {
+    problems->Require(
+        value >= fewest && value <= 1'000'000, field,
+        StrCat("is ", value, "; write ", fewest, " to 1000000", why));
+  };
+  if (policy->least_devices() == 0) policy->set_least_devices(20);
+  least("secure_aggregation.least_devices", policy->least_devices(), 3,
+        ": a sum of fewer hides nobody");
+  if (policy->least_alive() == 0) policy->set_least_alive(20);
+  least("secure_aggregation.least_alive", policy->least_alive(), 2,
+        ": a sum of one is that one");
+  if (policy->sessions_per_day() == 0) policy->set_sessions_per_day(100);
+  ValidateSessionsPerDay(policy->sessions_per_day(),
+                         "secure_aggregation.sessions_per_day", problems);
+}
+
 // `value` in whole seconds from `least` to a year.
 void ValidateDuration(const google::protobuf::Duration& value, int64_t least,
                       std::string_view field, Problems* problems) {
@@ -165,6 +192,13 @@ absl::Status ValidateDeviceConfig(v1::DeviceConfig* config) {
   if (config->has_registrar()) {
     ValidateRegistrar(/*address_needed=*/false, config->mutable_registrar(),
                       &problems);
+    ValidateSecureAggregationPolicy(config->mutable_secure_aggregation(),
+                                    &problems);
+  } else {
+    problems.Require(!config->has_secure_aggregation(), "secure_aggregation",
+                     "goes with `registrar: {witness_key: …}`, without which "
+                     "this device takes no part in secure aggregation; write "
+                     "that, or leave this out");
   }
   ValidateLog(config->mutable_log(), &problems);
   return problems.ToStatus();

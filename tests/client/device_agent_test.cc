@@ -59,11 +59,13 @@ class DeviceAgentTest : public ::testing::Test {
                                .maximum = absl::Milliseconds(20)};
     options.trusted = world_.trusted();
     options.training = training_;
+    if (secure_ != nullptr) options.session.policy.secure.emplace();
     auto agent =
         DeviceAgent::Create(options, {.connection = &connection,
                                       .storage = &storage_,
                                       .trainers = &trainers,
                                       .examples = examples_.get(),
+                                      .secure = secure_.get(),
                                       .clock = &clock_,
                                       .on_notice = [](const Notice&) {}});
     ASSERT_THAT(agent, IsOk());
@@ -83,6 +85,7 @@ class DeviceAgentTest : public ::testing::Test {
   FakeClock clock_;
   MemoryDeviceStorage storage_;
   TrainingWorker::Options training_;
+  std::unique_ptr<SecureIdentity> secure_;
   const std::unique_ptr<MemoryStore> examples_;
 };
 
@@ -202,6 +205,71 @@ TEST_F(DeviceAgentTest, SaysWhenNobodyIsTrusted) {
                                             .examples = examples_.get()}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("trusted_operators")));
+}
+
+TEST_F(DeviceAgentTest, TakesUpdatesToSecureAggregationThroughNetworkTrouble) {
+  world_.MakeSecure(20);
+  SystemSecretRandom random;
+  secure_ = *SecureIdentity::Create(
+      world_.pki.Issue(Role::kDevice, "device-1"),
+      WitnessKey::Generate(random).public_key().ToHex(), 0);
+  const auto assignments = Assignments(1);
+  FakeCoordinator coordinator(world_.blobs, assignments);
+  FakeConnection connection(&coordinator);
+  std::atomic<int> streams = 0;
+  std::string joined;
+  connection.secure_aggregation = [&](const auto& join, auto on_message,
+                                      auto on_closed) {
+    if (++streams < 3) {
+      on_closed(absl::UnavailableError("broken by the test"));
+      return;
+    }
+    joined = join.assignment_id();
+    v1::SecureAggregationResponse response;
+    response.mutable_result()->set_outcome(v1::UploadResult::TOO_LATE);
+    on_message(response);
+    // The real coordinator hands out the next assignment now, if it has one.
+    v1::ReportRequest over;
+    over.set_assignment_id(joined);
+    coordinator.Report(over);
+  };
+  FakeTrainerFactory trainers;
+  RunUntil(connection, trainers, [&] {
+    return streams == 3 && !coordinator.reports().empty() &&
+           coordinator.check_ins() >= 2;
+  });
+  EXPECT_EQ(joined, "a1");
+  EXPECT_TRUE(coordinator.acknowledged().empty()) << "it left in the clear";
+  EXPECT_FALSE(storage_.LoadJournal()->has_value());
+}
+
+TEST_F(DeviceAgentTest, WithoutARegistrarReportsWhatToConfigure) {
+  world_.MakeSecure(20);
+  const auto assignments = Assignments(1);
+  FakeCoordinator coordinator(world_.blobs, assignments);
+  FakeTrainerFactory trainers;
+  RunUntil(coordinator, trainers,
+           [&] { return coordinator.reports().size() == 1; });
+  EXPECT_THAT(coordinator.reports(), ElementsAre(HasSubstr("registrar")));
+}
+
+TEST_F(DeviceAgentTest, UpdateThatWaitsIsReportedWhenTheRegistrarIsGone) {
+  world_.MakeSecure(20);
+  const auto assignments = Assignments(1);
+  FakeCoordinator coordinator(world_.blobs, assignments);
+  Update update;
+  update.weight = 1;
+  const UpdateContext context = {AssignmentId("a1"), Digest()};
+  const std::string bytes = *SerializeUpdate(update, context);
+  ASSERT_THAT(storage_.SaveAssignment(assignments[0]), IsOk());
+  ASSERT_THAT(
+      storage_.SaveUpdate({Sha256Of(bytes), bytes.size()}, context, update),
+      IsOk());
+  FakeTrainerFactory trainers;
+  RunUntil(coordinator, trainers,
+           [&] { return coordinator.reports().size() == 1; });
+  EXPECT_THAT(coordinator.reports(), ElementsAre(HasSubstr("no registrar")));
+  EXPECT_TRUE(coordinator.acknowledged().empty());
 }
 
 }  // namespace

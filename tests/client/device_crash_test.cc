@@ -135,6 +135,9 @@ class Life {
     if (lose_()) return;
     Add(session_.OnUploadAnswer(world_.now, effect.call, result));
   }
+  void Do(const AggregateSecurely&) {
+    ADD_FAILURE() << "the task has no secure aggregation";
+  }
   void Do(const SendReport& effect) {
     coordinator_.Report(effect.request);
     if (lose_()) return;

@@ -1,6 +1,7 @@
 #ifndef MLEDGE_TESTS_CLIENT_FAKE_COORDINATOR_H_
 #define MLEDGE_TESTS_CLIENT_FAKE_COORDINATOR_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -80,6 +81,10 @@ class FakeCoordinator {
     if (Sha256Of(partial).ToBytes() != header.content_sha256()) {
       return Outcome(v1::UploadResult::REFUSED);
     }
+    if (!header.session().empty()) {
+      masked_inputs_[header.session()] = partial;
+      return Outcome(v1::UploadResult::RECEIVED);
+    }
     if (!acknowledged_.emplace(header.assignment_id(), partial).second) {
       ++conflicts_;
     } else {
@@ -101,6 +106,11 @@ class FakeCoordinator {
   std::map<std::string, std::string> acknowledged() {
     MutexLock lock(&mutex_);
     return acknowledged_;
+  }
+  // By session.
+  std::map<std::string, std::string> masked_inputs() {
+    MutexLock lock(&mutex_);
+    return masked_inputs_;
   }
   std::vector<std::string> reports() {
     MutexLock lock(&mutex_);
@@ -133,6 +143,7 @@ class FakeCoordinator {
   // Content hash and bytes so far.
   std::map<std::string, std::pair<std::string, std::string>> partial_
       ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::string> masked_inputs_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> reports_ ABSL_GUARDED_BY(mutex_);
   int conflicts_ ABSL_GUARDED_BY(mutex_) = 0;
   int check_ins_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -180,13 +191,26 @@ class FakeConnection final : public Connection {
     done(v1::ReportResponse());
   }
   std::shared_ptr<SecureStream> OpenSecureAggregation(
-      const v1::SecureAggregationJoin&,
-      std::function<void(v1::SecureAggregationResponse)>,
+      const v1::SecureAggregationJoin& join,
+      std::function<void(v1::SecureAggregationResponse)> on_message,
       std::function<void(absl::Status)> on_closed) override {
-    on_closed(absl::UnimplementedError("this coordinator adds up in clear"));
-    return nullptr;
+    if (absl::Status status = Broken(); !status.ok()) {
+      on_closed(status);
+    } else if (secure_aggregation) {
+      secure_aggregation(join, std::move(on_message), std::move(on_closed));
+    } else {
+      on_closed(absl::UnimplementedError("this coordinator sees all updates"));
+    }
+    return std::make_shared<Silence>();
   }
   void CancelAll() override {}
+
+  // What the coordinator says on each stream of secure aggregation, whatever
+  // the device says.
+  std::function<void(const v1::SecureAggregationJoin&,
+                     std::function<void(v1::SecureAggregationResponse)>,
+                     std::function<void(absl::Status)>)>
+      secure_aggregation;
 
   // The next calls fail with UNAVAILABLE.
   void BreakNext(int calls) {
@@ -195,6 +219,12 @@ class FakeConnection final : public Connection {
   }
 
  private:
+  class Silence final : public SecureStream {
+   public:
+    void Send(v1::SecaggDeviceMessage) override {}
+    void Close() override {}
+  };
+
   absl::Status Broken() {
     MutexLock lock(&mutex_);
     if (broken_ == 0) return absl::OkStatus();

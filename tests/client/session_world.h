@@ -78,6 +78,12 @@ class SessionWorld {
     task.mutable_stop()->set_rounds(10);
   }
 
+  // From now on the task has secure aggregation among so many devices.
+  void MakeSecure(int64_t devices) {
+    task.mutable_cohort()->set_size(devices);
+    task.mutable_secure_aggregation()->set_mode(v1::SecureAggregation::ON);
+  }
+
   // Makes the blob fetchable.
   Digest Put(std::string bytes) {
     const Digest digest = Sha256Of(bytes);
@@ -137,6 +143,20 @@ class SessionWorld {
     assignment.set_learning_rate(task.local_training().sgd().learning_rate());
     assignment.set_clip_norm(task.local_training().clip_norm());
     assignment.set_round_seed(std::string(32, 's'));
+    if (complete.secure_aggregation().mode() == v1::SecureAggregation::ON &&
+        kind == v1::Assignment::TRAIN) {
+      v1::SecureAssignment& secure = *assignment.mutable_secure();
+      secure.set_task_sha256(Sha256Of(complete.SerializeAsString()).ToBytes());
+      secure.set_shared_size(package.layout->shared_size());
+      secure.set_value_bound(complete.aggregation().value_bound());
+      secure.set_weight_bound(complete.aggregation().weight_bound());
+      secure.set_uniform_weight(complete.aggregation().weighting() ==
+                                v1::Aggregation::UNIFORM);
+      secure.set_maximum_updates(complete.cohort().size());
+      secure.set_value_bits(complete.secure_aggregation().value_bits());
+      secure.set_semi_honest(complete.secure_aggregation().threat_model() ==
+                             v1::SecureAggregation::SEMI_HONEST);
+    }
     return assignment;
   }
 

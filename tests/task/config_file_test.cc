@@ -92,6 +92,63 @@ TEST(LoadDeviceConfigTest, NamesEveryBadField) {
   }
 }
 
+std::string WithRegistrar() {
+  return StrCat(kDevice, "registrar: {witness_key: ", std::string(64, 'a'),
+                "}\n");
+}
+
+TEST(LoadDeviceConfigTest, RegistrarBringsThePolicyOfSecureAggregation) {
+  const auto without = LoadText(kDevice, LoadDeviceConfig);
+  ASSERT_THAT(without, IsOk());
+  EXPECT_FALSE(without->has_secure_aggregation());
+  const auto config = LoadText(WithRegistrar(), LoadDeviceConfig);
+  ASSERT_THAT(config, IsOk());
+  EXPECT_EQ(config->registrar().sessions_per_day(), 1000);
+  const v1::SecureAggregationPolicy& policy = config->secure_aggregation();
+  EXPECT_EQ(policy.corrupt_fraction(), 0.1);
+  EXPECT_EQ(policy.sigma(), 40);
+  EXPECT_FALSE(policy.allow_semi_honest());
+  EXPECT_EQ(policy.least_devices(), 20);
+  EXPECT_EQ(policy.least_alive(), 20);
+  EXPECT_EQ(policy.sessions_per_day(), 100);
+}
+
+TEST(LoadDeviceConfigTest, CorruptFractionMayBeNone) {
+  const auto config = LoadText(WithRegistrar(), LoadDeviceConfig,
+                               {"secure_aggregation.corrupt_fraction=0"});
+  ASSERT_THAT(config, IsOk());
+  EXPECT_EQ(config->secure_aggregation().corrupt_fraction(), 0);
+}
+
+TEST(LoadDeviceConfigTest, NamesEveryBadFieldOfSecureAggregation) {
+  const struct {
+    const char* override_;
+    const char* part;
+  } cases[] = {
+      {"registrar.witness_key=abc", "registrar.witness_key: is \"abc\""},
+      {"registrar.sessions_per_day=-1", "registrar.sessions_per_day: is -1"},
+      {"secure_aggregation.corrupt_fraction=1", "corrupt_fraction: is 1"},
+      {"secure_aggregation.corrupt_fraction=-0.1", "corrupt_fraction: is -0.1"},
+      {"secure_aggregation.corrupt_fraction=.nan",
+       "corrupt_fraction: expected"},
+      {"secure_aggregation.sigma=101", "sigma: is 101"},
+      {"secure_aggregation.sigma=-1", "sigma: is -1"},
+      {"secure_aggregation.least_devices=2", "least_devices: is 2"},
+      {"secure_aggregation.least_devices=1000001", "least_devices: is 1000001"},
+      {"secure_aggregation.least_alive=1", "least_alive: is 1"},
+      {"secure_aggregation.sessions_per_day=-1", "sessions_per_day: is -1"},
+  };
+  for (const auto& [override_, part] : cases) {
+    EXPECT_THAT(LoadText(WithRegistrar(), LoadDeviceConfig, {override_}),
+                StatusIs(StatusCode::kInvalidArgument, HasSubstr(part)))
+        << override_;
+  }
+  EXPECT_THAT(LoadText(kDevice, LoadDeviceConfig,
+                       {"secure_aggregation.least_devices=30"}),
+              StatusIs(StatusCode::kInvalidArgument,
+                       HasSubstr("secure_aggregation: goes with `registrar")));
+}
+
 TEST(LoadDeviceConfigTest, IPv6AddressKeepsItsColons) {
   const auto config =
       LoadText(kDevice, LoadDeviceConfig, {"coordinator=\"[::1]:7443\""});

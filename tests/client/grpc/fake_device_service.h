@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -89,6 +90,17 @@ class FakeDeviceService final : public v1::DeviceService::Service {
     *response.mutable_result() = *result;
     stream->Write(response);
     return grpc::Status::OK;
+  }
+
+  using SecureServerStream =
+      grpc::ServerReaderWriter<v1::SecureAggregationResponse,
+                               v1::SecureAggregationRequest>;
+  // What the coordinator does with a stream of secure aggregation.
+  std::function<grpc::Status(grpc::ServerContext*, SecureServerStream*)> secure;
+
+  grpc::Status SecureAggregation(grpc::ServerContext* context,
+                                 SecureServerStream* stream) override {
+    return secure(context, stream);
   }
 
   grpc::Status Report(grpc::ServerContext*, const v1::ReportRequest* request,

@@ -5,10 +5,14 @@
 
 #include <chrono>
 #include <future>
+#include <optional>
+#include <thread>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "mledge/client/memory_device_storage.h"
 #include "mledge/client/uploader.h"
+#include "mledge/core/mutex.h"
 #include "mledge/tests/client/grpc/fake_device_service.h"
 #include "mledge/tests/client/session_world.h"
 #include "mledge/tests/support/proto_matchers.h"
@@ -311,6 +315,189 @@ TEST_F(GrpcConnectionTest, TargetWithoutPortIsRefused) {
   EXPECT_THAT(
       CreateGrpcConnection({.target = "localhost"}, device_),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("host:port")));
+}
+
+v1::SecaggDeviceMessage Leaving(const std::string& reason) {
+  v1::SecaggDeviceMessage message;
+  message.mutable_leave()->set_reason(reason);
+  return message;
+}
+
+// What a device hears on a stream, for a test to wait for.
+struct Heard {
+  void Add(v1::SecureAggregationResponse message) {
+    MutexLock lock(&mutex);
+    reasons.push_back(message.result().reason());
+    changed.SignalAll();
+  }
+  void End(absl::Status status) {
+    MutexLock lock(&mutex);
+    closed = status;
+    changed.SignalAll();
+  }
+  std::vector<std::string> Wait(size_t messages) {
+    MutexLock lock(&mutex);
+    while (reasons.size() < messages && !closed.has_value()) {
+      changed.Wait(&mutex);
+    }
+    return reasons;
+  }
+  absl::Status WaitForEnd() {
+    MutexLock lock(&mutex);
+    while (!closed.has_value()) changed.Wait(&mutex);
+    return *closed;
+  }
+
+  Mutex mutex;
+  CondVar changed;
+  std::vector<std::string> reasons;
+  std::optional<absl::Status> closed;
+};
+
+class SecureStreamTest : public GrpcConnectionTest {
+ protected:
+  std::shared_ptr<SecureStream> Open(Connection& connection) {
+    v1::SecureAggregationJoin join;
+    join.set_assignment_id("a1");
+    return connection.OpenSecureAggregation(
+        join,
+        [heard = heard_](auto message) { heard->Add(std::move(message)); },
+        [heard = heard_](absl::Status status) { heard->End(status); });
+  }
+  static v1::SecureAggregationResponse Answer(const std::string& reason) {
+    v1::SecureAggregationResponse response;
+    response.mutable_result()->set_reason(reason);
+    return response;
+  }
+
+  const std::shared_ptr<Heard> heard_ = std::make_shared<Heard>();
+};
+
+TEST_F(SecureStreamTest, JoinsAndCarriesMessagesInOrderBothWays) {
+  service_.secure = [](grpc::ServerContext*,
+                       FakeDeviceService::SecureServerStream* stream) {
+    v1::SecureAggregationRequest request;
+    while (stream->Read(&request)) {
+      stream->Write(Answer(request.has_join()
+                               ? "join " + request.join().assignment_id()
+                               : request.secagg().leave().reason()));
+    }
+    return grpc::Status::OK;
+  };
+  Serve();
+  auto connection = Connect(device_);
+  const auto stream = Open(*connection);
+  std::vector<std::string> expected = {"join a1"};
+  for (int i = 0; i < 50; ++i) {
+    stream->Send(Leaving(StrCat("message ", i)));
+    expected.push_back(StrCat("message ", i));
+  }
+  EXPECT_EQ(heard_->Wait(expected.size()), expected);
+  stream->Close();
+  EXPECT_THAT(heard_->WaitForEnd(), IsOk());
+  stream->Send(Leaving("too late"));  // harmless
+  stream->Close();
+}
+
+TEST_F(SecureStreamTest, CloseSendsWhatWaits) {
+  std::promise<std::string> last;
+  service_.secure = [&](grpc::ServerContext*,
+                        FakeDeviceService::SecureServerStream* stream) {
+    v1::SecureAggregationRequest request;
+    std::string reason;
+    while (stream->Read(&request)) reason = request.secagg().leave().reason();
+    last.set_value(reason);
+    return grpc::Status::OK;
+  };
+  Serve();
+  auto connection = Connect(device_);
+  auto stream = Open(*connection);
+  for (int i = 0; i < 20; ++i) stream->Send(Leaving(StrCat(i)));
+  stream->Close();
+  stream.reset();
+  EXPECT_EQ(last.get_future().get(), "19");
+  EXPECT_THAT(heard_->WaitForEnd(), IsOk());
+}
+
+TEST_F(SecureStreamTest, EndSaysWhy) {
+  service_.secure = [](grpc::ServerContext*,
+                       FakeDeviceService::SecureServerStream*) {
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such assignment");
+  };
+  Serve();
+  auto connection = Connect(device_);
+  const auto stream = Open(*connection);
+  EXPECT_THAT(heard_->WaitForEnd(), StatusIs(absl::StatusCode::kNotFound,
+                                             HasSubstr("no such assignment")));
+}
+
+TEST_F(SecureStreamTest, CoordinatorThatIsNotThereIsUnavailable) {
+  Serve();
+  auto connection = Connect(device_);
+  server_.reset();
+  const auto stream = Open(*connection);
+  stream->Send(Leaving("nobody hears this"));
+  EXPECT_THAT(heard_->WaitForEnd(), StatusIs(absl::StatusCode::kUnavailable));
+}
+
+TEST_F(SecureStreamTest, CancelledStreamEndsAndTheConnectionCanGo) {
+  service_.secure = [](grpc::ServerContext* context,
+                       FakeDeviceService::SecureServerStream* stream) {
+    stream->Write(Answer("here"));
+    while (!context->IsCancelled()) std::this_thread::yield();
+    return grpc::Status::CANCELLED;
+  };
+  Serve();
+  auto connection = Connect(device_);
+  const auto stream = Open(*connection);
+  heard_->Wait(1);
+  connection.reset();
+  EXPECT_THAT(heard_->WaitForEnd(), StatusIs(absl::StatusCode::kCancelled));
+}
+
+TEST_F(SecureStreamTest, CoordinatorThatTalksOnAfterCloseIsCutOff) {
+  std::promise<void> cut_off;
+  service_.secure = [&](grpc::ServerContext*,
+                        FakeDeviceService::SecureServerStream* stream) {
+    v1::SecureAggregationRequest request;
+    while (stream->Read(&request)) {
+    }
+    while (stream->Write(Answer("and another thing"))) {
+    }
+    cut_off.set_value();
+    return grpc::Status::OK;
+  };
+  Serve();
+  auto connection = Connect(device_);
+  Open(*connection)->Close();
+  cut_off.get_future().get();
+  heard_->WaitForEnd();
+  EXPECT_TRUE(heard_->Wait(0).empty()) << "nobody listens any more";
+}
+
+TEST_F(SecureStreamTest, MaskedInputIsUploadedForItsSessionAndResumed) {
+  Serve();
+  auto connection = Connect(device_);
+  const std::string masked(1 << 20, 'm');
+  v1::UploadHeader header =
+      MakeUploadHeader(AssignmentId("a1"), {Sha256Of(masked), masked.size()});
+  header.set_session(std::string(32, 's'));
+  const auto upload = [&] {
+    std::promise<absl::StatusOr<v1::UploadResult>> promise;
+    connection->Upload(header,
+                       std::make_shared<MemoryUploadSource>(
+                           std::make_shared<const std::string>(masked)),
+                       kTimeout,
+                       [&](auto answer) { promise.set_value(answer); });
+    return promise.get_future().get();
+  };
+  service_.break_upload_after = 1 << 19;
+  EXPECT_THAT(upload(), StatusIs(absl::StatusCode::kUnavailable));
+  const auto result = upload();
+  ASSERT_THAT(result, IsOk());
+  EXPECT_EQ(result->outcome(), v1::UploadResult::RECEIVED);
+  EXPECT_EQ(coordinator_.masked_inputs().at(std::string(32, 's')), masked);
+  EXPECT_EQ(coordinator_.bytes_received(), masked.size()) << "nothing twice";
 }
 
 }  // namespace
