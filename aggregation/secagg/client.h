@@ -114,7 +114,7 @@ class SecaggClient {
   // `masked_input`: what was stored with it, if it is still there.
   // FAILED_PRECONDITION: the update was spent in an earlier session, which
   // cannot go on. DATA_LOSS: a journal that cannot be read.
-  // INVALID_ARGUMENT: an update without id or sections.
+  // INVALID_ARGUMENT: an update without id (of at most 256 bytes) or sections.
   static absl::StatusOr<std::unique_ptr<SecaggClient>> Create(
       ClientPolicy policy, ClientUpdate update, Dependencies dependencies,
       std::string_view journal,
@@ -193,6 +193,8 @@ class SecaggClient {
   void Send(v1::SecaggDeviceMessage message);
   void Persist(PersistJournal::MaskedInput action);
   void Finish(ClientFinished::Outcome outcome, absl::Status reason);
+  // From now on the masked input may leave the device.
+  void RememberSpent();
   SecretBytes SerializeJournal() const;
   absl::Status RestoreSession(absl::Time now);
   ClientEffects TakeEffects();
