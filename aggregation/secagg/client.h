@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "mledge/aggregation/secagg/membership.h"
+#include "mledge/aggregation/secagg/merkle.h"
 #include "mledge/aggregation/secagg/modular.h"
 #include "mledge/aggregation/secagg/parameters.h"
 #include "mledge/core/secret_bytes.h"
@@ -168,6 +169,9 @@ class SecaggClient {
   absl::Status CheckDirectory(absl::Time now);
   absl::Status ReadLeaves(absl::Time now,
                           const v1::SecaggDirectoryMessage& message);
+  // Whether the directory has that leaf at that place.
+  absl::Status CheckPath(uint32_t cohort_index, const MerkleLeaf& leaf,
+                         std::string_view path_bytes) const;
   absl::Status ShareKeys();
   absl::Status OnBoxes(const v1::SecaggBoxesMessage& message);
   void OpenBox(Neighbor& neighbor, const std::string& box);

@@ -364,6 +364,46 @@ TEST(DocumentAttackTest, ABaseVersionThatNobodySharesIsRefused) {
   EXPECT_THAT(world.finished[0].base_versions, ::testing::Each(0u));
 }
 
+// The same, with a directory in which the numbers are exchanged, and a
+// registrar that signs it: the leaves say otherwise.
+TEST(DocumentAttackTest, FalseCountsOfBaseVersionsAreRefused) {
+  SessionWorld world({.devices = 20, .identities = false});
+  const Digest task = Sha256Of("task");
+  VersionLogHead head =
+      *VersionLogHead::FromProto(world.offer_message.version_log());
+  head.head = ExtendVersionLog(task, 1, head.head, Sha256Of("version 1"));
+  head.length = 2;
+  head.Sign(world.registrar());
+  *world.offer_message.mutable_version_log() = head.ToProto();
+  world.offer_message.add_entries(Sha256Of("version 1").ToBytes());
+  world.offer_message.set_maximum_staleness(1);
+  WorldDevice& device = world.device(kVictim);
+  ClientUpdate update = world.UpdateOf(device);
+  update.base_version = 1;
+  update.base_version_entry = Sha256Of("version 1");
+  SystemSecretRandom random;
+  UnauthenticatedMembers members;
+  device.client = *SecaggClient::Create(
+      world.policy, std::move(update),
+      {device.signer.get(), &members, &random, world.registrar().public_key()},
+      "", nullptr);
+  Lie(world, [&](v1::SecaggServerMessage& message) {
+    if (!message.has_directory()) return;
+    v1::SecaggDirectoryMessage& shown = *message.mutable_directory();
+    v1::SecaggDirectory directory;
+    ASSERT_TRUE(directory.ParseFromString(shown.directory()));
+    ASSERT_THAT(directory.versions(), SizeIs(2));
+    directory.mutable_versions(0)->set_devices(1);
+    directory.mutable_versions(1)->set_devices(19);
+    shown.set_directory(directory.SerializeAsString());
+    WitnessStatement statement = *WitnessStatement::FromProto(shown.witness());
+    statement.directory = Sha256Of(shown.directory());
+    statement.Sign(world.registrar());
+    *shown.mutable_witness() = statement.ToProto();
+  });
+  ExpectLeft(world, kVictim, "are not those of its leaves");
+}
+
 TEST(DocumentAttackTest, GroupsThatTheServerChoseAreRefused) {
   SessionWorld world({.devices = 50, .least_devices = 10, .largest_group = 25});
   // The victim is shown the leaves of the other group, with their true paths.
