@@ -122,7 +122,7 @@ absl::StatusOr<bool> SecaggClient::RepeatAfterRestart(
     MLEDGE_RETURN_IF_ERROR(CheckSession(message.signatures().session()));
     v1::SecaggDeviceMessage reply;
     *reply.mutable_unmask() = session_->unmask;
-    effects_.push_back(SendToServer{std::move(reply)});
+    Send(std::move(reply));
     return true;
   }
   return false;
@@ -163,7 +163,10 @@ absl::Status SecaggClient::Dispatch(absl::Time now,
   answering_ = kind;
   if (state_ != expected) {
     MLEDGE_ASSIGN_OR_RETURN(const bool repeated, RepeatAfterRestart(message));
-    if (repeated) return absl::OkStatus();
+    if (repeated) {
+      answered_[kind].message = Sha256Of(message.SerializeAsString());
+      return absl::OkStatus();
+    }
     return absl::FailedPreconditionError(
         StrCat("a message of kind ", kind, " out of order"));
   }

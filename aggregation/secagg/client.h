@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "mledge/aggregation/secagg/membership.h"
+#include "mledge/aggregation/secagg/merkle.h"
 #include "mledge/aggregation/secagg/modular.h"
 #include "mledge/aggregation/secagg/parameters.h"
 #include "mledge/core/secret_bytes.h"
@@ -114,7 +115,7 @@ class SecaggClient {
   // `masked_input`: what was stored with it, if it is still there.
   // FAILED_PRECONDITION: the update was spent in an earlier session, which
   // cannot go on. DATA_LOSS: a journal that cannot be read.
-  // INVALID_ARGUMENT: an update without id or sections.
+  // INVALID_ARGUMENT: an update without id (of at most 256 bytes) or sections.
   static absl::StatusOr<std::unique_ptr<SecaggClient>> Create(
       ClientPolicy policy, ClientUpdate update, Dependencies dependencies,
       std::string_view journal,
@@ -168,6 +169,9 @@ class SecaggClient {
   absl::Status CheckDirectory(absl::Time now);
   absl::Status ReadLeaves(absl::Time now,
                           const v1::SecaggDirectoryMessage& message);
+  // Whether the directory has that leaf at that place.
+  absl::Status CheckPath(uint32_t cohort_index, const MerkleLeaf& leaf,
+                         std::string_view path_bytes) const;
   absl::Status ShareKeys();
   absl::Status OnBoxes(const v1::SecaggBoxesMessage& message);
   void OpenBox(Neighbor& neighbor, const std::string& box);
@@ -193,6 +197,8 @@ class SecaggClient {
   void Send(v1::SecaggDeviceMessage message);
   void Persist(PersistJournal::MaskedInput action);
   void Finish(ClientFinished::Outcome outcome, absl::Status reason);
+  // From now on the masked input may leave the device.
+  void RememberSpent();
   SecretBytes SerializeJournal() const;
   absl::Status RestoreSession(absl::Time now);
   ClientEffects TakeEffects();

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "mledge/aggregation/secagg/internal/client_session.h"
@@ -13,6 +14,9 @@ namespace mledge::secagg {
 namespace {
 
 constexpr size_t kMaximumJournalSize = size_t{64} << 20;
+constexpr size_t kLongestUpdateId = 256;
+// More are remembered where a day may have more sessions.
+constexpr int64_t kFewestSpentUpdates = 256;
 
 void Wipe(std::string& secret) {
   WipeMemory({reinterpret_cast<uint8_t*>(secret.data()), secret.size()});
@@ -39,7 +43,7 @@ void EraseSession(v1::SecaggJournal& journal) {
   lasting.set_session_number(journal.session_number());
   *lasting.mutable_joined_unix_milliseconds() =
       journal.joined_unix_milliseconds();
-  lasting.set_spent_update(journal.spent_update());
+  *lasting.mutable_spent_updates() = journal.spent_updates();
   journal = std::move(lasting);
 }
 
@@ -50,7 +54,7 @@ SecretBytes SecaggClient::SerializeJournal() const {
   journal.set_session_number(journal_.session_number());
   *journal.mutable_joined_unix_milliseconds() =
       journal_.joined_unix_milliseconds();
-  journal.set_spent_update(journal_.spent_update());
+  *journal.mutable_spent_updates() = journal_.spent_updates();
   if (session_ != nullptr && state_ >= State::kMasking) {
     const Session& session = *session_;
     journal.set_session(session.id.ToBytes());
@@ -87,11 +91,22 @@ SecretBytes SecaggClient::SerializeJournal() const {
   return bytes;
 }
 
+void SecaggClient::RememberSpent() {
+  update_spent_ = true;
+  auto& spent = *journal_.mutable_spent_updates();
+  *spent.Add() = update_.id;
+  const int64_t most = std::max(kFewestSpentUpdates, policy_.sessions_per_day);
+  if (spent.size() > most) {
+    spent.DeleteSubrange(0, static_cast<int>(spent.size() - most));
+  }
+}
+
 absl::StatusOr<std::unique_ptr<SecaggClient>> SecaggClient::Create(
     ClientPolicy policy, ClientUpdate update, Dependencies dependencies,
     std::string_view journal, std::shared_ptr<const std::string> masked_input) {
-  if (update.id.empty()) {
-    return absl::InvalidArgumentError("an update needs a name");
+  if (update.id.empty() || update.id.size() > kLongestUpdateId) {
+    return absl::InvalidArgumentError(
+        StrCat("an update needs a name of 1 to ", kLongestUpdateId, " bytes"));
   }
   if (dependencies.signer == nullptr || dependencies.members == nullptr ||
       dependencies.random == nullptr || !dependencies.registrar.has_value()) {
@@ -109,9 +124,13 @@ absl::StatusOr<std::unique_ptr<SecaggClient>> SecaggClient::Create(
       !kept.ParseFromArray(journal.data(), static_cast<int>(journal.size()))) {
     return absl::DataLossError("the journal of secure aggregation is damaged");
   }
-  const bool spent = kept.spent_update() == client->update_.id;
+  const auto& all_spent = kept.spent_updates();
+  const bool spent = std::find(all_spent.begin(), all_spent.end(),
+                               client->update_.id) != all_spent.end();
+  // The session in the journal is that of the last one.
   const bool resumable =
-      spent && !kept.session().empty() && masked_input != nullptr &&
+      spent && *all_spent.rbegin() == client->update_.id &&
+      !kept.session().empty() && masked_input != nullptr &&
       Sha256Of(*masked_input).ToBytes() == kept.masked_input_sha256();
   if (spent && !resumable) {
     return absl::FailedPreconditionError(

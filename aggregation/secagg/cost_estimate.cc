@@ -16,6 +16,8 @@ constexpr int64_t kSignature = 72;     // ECDSA P-256, DER, at most
 constexpr int64_t kHash = 34;
 // Certificate, two public keys, commitment, base version, signature.
 constexpr int64_t kLeaf = kCertificate + 2 * 35 + kHash + 3 + kSignature + 9;
+// Hash, divider, versions of the sibling.
+constexpr int64_t kPathStep = kHash + 14 + 8 + 2;
 constexpr int64_t kOffer = 400;
 constexpr int64_t kDirectory = 250;    // with the witness
 constexpr int64_t kSession = 38;       // its hash and the message around it
@@ -35,7 +37,7 @@ SessionCost EstimateCost(const SecaggParameters& parameters, Modulus modulus,
   const int64_t path =
       parameters.full_graph
           ? 0
-          : kHash * std::bit_width(static_cast<uint64_t>(n - 1));
+          : kPathStep * std::bit_width(static_cast<uint64_t>(n - 1));
   const int64_t sets = kSession + 2 * ((n + 7) / 8 + 4) + kSetsWitness;
   const int64_t keystream = KeystreamSize(modulus, length);
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 
 #include "mledge/aggregation/secagg/internal/client_session.h"
 #include "mledge/aggregation/secagg/merkle.h"
@@ -14,19 +15,6 @@ namespace {
 
 absl::Status Refuse(std::string_view why) {
   return absl::FailedPreconditionError(StrCat("directory: ", why));
-}
-
-absl::StatusOr<std::vector<Digest>> ReadPath(std::string_view bytes) {
-  constexpr size_t kMostLevels = 32;
-  if (bytes.size() % 32 != 0 || bytes.size() / 32 > kMostLevels) {
-    return absl::InvalidArgumentError(
-        "directory: a Merkle path is no list of hashes");
-  }
-  std::vector<Digest> path;
-  for (size_t i = 0; i < bytes.size(); i += 32) {
-    path.push_back(*Digest::FromBytes(bytes.substr(i, 32)));
-  }
-  return path;
 }
 
 }  // namespace
@@ -103,42 +91,29 @@ absl::Status SecaggClient::ReadLeaves(
                          neighbors.size(), " neighbors"));
   }
 
-  std::vector<Digest> hashes;
-  std::optional<std::string> previous_id;  // of the leaf before, by index
-  bool own_seen = all;
-  const auto check_order = [&](const std::string& id) {
-    const bool ascending = !previous_id.has_value() || *previous_id < id;
-    previous_id = id;
-    return ascending ? absl::OkStatus()
-                     : Refuse(
-                           "leaves are not in the order of their devices, "
-                           "or a device is there twice");
-  };
+  // Of all leaves the device forms the root itself; of its neighbours' it
+  // checks the paths. Either way no device is there twice among those that it
+  // sees, or that anybody else in the session sees, and the counts of base
+  // versions hold.
+  std::vector<MerkleLeaf> shown;
   size_t next = 0;
   for (const v1::SecaggDirectoryMessage::Leaf& entry : message.leaves()) {
-    const Digest hash = MerkleLeafHash(entry.leaf());
+    MerkleLeaf merkle_leaf{.hash = MerkleLeafHash(entry.leaf())};
     if (all) {
-      if (entry.cohort_index() != hashes.size() ||
+      if (entry.cohort_index() != shown.size() ||
           !entry.merkle_path().empty()) {
         return Refuse("leaves are not numbered one by one");
       }
-      hashes.push_back(hash);
       if (entry.cohort_index() == session.cohort_index) {
-        MLEDGE_RETURN_IF_ERROR(check_order(dependencies_.signer->id()));
+        merkle_leaf.id = dependencies_.signer->id();
+        merkle_leaf.version = update_.base_version;
+        shown.push_back(std::move(merkle_leaf));
         continue;
       }
     }
     const uint32_t member = neighbors[next++];
     if (entry.cohort_index() != members[member]) {
       return Refuse("a leaf of a device that is no neighbor");
-    }
-    if (!all) {
-      MLEDGE_ASSIGN_OR_RETURN(const std::vector<Digest> path,
-                              ReadPath(entry.merkle_path()));
-      MLEDGE_RETURN_IF_ERROR(
-          Annotate(VerifyInclusion(directory.merkle_root, directory.devices,
-                                   entry.cohort_index(), hash, path),
-                   "directory"));
     }
     MLEDGE_ASSIGN_OR_RETURN(Leaf leaf,
                             Leaf::Parse(entry.leaf(), session.offer));
@@ -147,16 +122,14 @@ absl::Status SecaggClient::ReadLeaves(
         dependencies_.members->Identify(leaf.certificates, now));
     MLEDGE_RETURN_IF_ERROR(dependencies_.members->CheckSignature(
         identity, leaf.signed_bytes, leaf.signature));
-    if (!own_seen && entry.cohort_index() > session.cohort_index) {
-      own_seen = true;
-      MLEDGE_RETURN_IF_ERROR(check_order(dependencies_.signer->id()));
+    merkle_leaf.id = identity.id;
+    merkle_leaf.version = leaf.base_version;
+    if (all) {
+      shown.push_back(std::move(merkle_leaf));
+    } else {
+      MLEDGE_RETURN_IF_ERROR(
+          CheckPath(entry.cohort_index(), merkle_leaf, entry.merkle_path()));
     }
-    MLEDGE_RETURN_IF_ERROR(check_order(identity.id));
-    const bool counted = std::any_of(
-        directory.versions.begin(), directory.versions.end(),
-        [&](const auto& count) { return count.first == leaf.base_version; });
-    if (!counted)
-      return Refuse("a leaf with a base version that it leaves out");
     if (leaf.mask_key == session.secrets->mask_key.public_key() ||
         leaf.transport_key == session.secrets->transport_key.public_key()) {
       return Refuse("a neighbor shows this device's own key");
@@ -168,17 +141,29 @@ absl::Status SecaggClient::ReadLeaves(
     neighbor.mask_key = std::move(leaf.mask_key);
     neighbor.transport_key = std::move(leaf.transport_key);
   }
-  if (!own_seen) {
-    MLEDGE_RETURN_IF_ERROR(check_order(dependencies_.signer->id()));
+  if (!all) return absl::OkStatus();
+  std::map<uint64_t, uint32_t> versions;
+  for (const MerkleLeaf& leaf : shown) ++versions[leaf.version];
+  const absl::StatusOr<MerkleTree> tree = MerkleTree::Create(shown);
+  if (!tree.ok()) return Annotate(tree.status(), "directory");
+  if (tree->root() != directory.merkle_root) {
+    return Refuse("the leaves are not those of the witnessed root");
   }
-  if (all) {
-    MLEDGE_ASSIGN_OR_RETURN(const MerkleTree tree,
-                            MerkleTree::Create(std::move(hashes)));
-    if (tree.root() != directory.merkle_root) {
-      return Refuse("the leaves are not those of the witnessed root");
-    }
+  if (VersionCounts(versions.begin(), versions.end()) != directory.versions) {
+    return Refuse(
+        "the base versions that it counts are not those of its leaves");
   }
   return absl::OkStatus();
+}
+
+absl::Status SecaggClient::CheckPath(uint32_t cohort_index,
+                                     const MerkleLeaf& leaf,
+                                     std::string_view path_bytes) const {
+  const Directory& directory = *session_->directory;
+  MLEDGE_ASSIGN_OR_RETURN(const MerklePath path, ParsePath(path_bytes));
+  return Annotate(VerifyInclusion(directory.merkle_root, directory.devices,
+                                  directory.versions, cohort_index, leaf, path),
+                  "directory");
 }
 
 absl::Status SecaggClient::OnDirectory(
@@ -206,13 +191,13 @@ absl::Status SecaggClient::OnDirectory(
       return Refuse("leaves are not numbered one by one");
     }
   } else {
-    MLEDGE_ASSIGN_OR_RETURN(const std::vector<Digest> path,
-                            ReadPath(message.merkle_path()));
     MLEDGE_RETURN_IF_ERROR(
-        Annotate(VerifyInclusion(directory.merkle_root, directory.devices,
-                                 session.cohort_index,
-                                 MerkleLeafHash(session.leaf), path),
-                 "directory: this device's own leaf"));
+        Annotate(CheckPath(session.cohort_index,
+                           {.hash = MerkleLeafHash(session.leaf),
+                            .id = dependencies_.signer->id(),
+                            .version = update_.base_version},
+                           message.merkle_path()),
+                 "this device's own leaf"));
   }
   const std::vector<std::vector<uint32_t>> groups = DivideIntoGroups(
       directory.devices, directory.groups, session.witness->signature);

@@ -13,10 +13,13 @@ namespace {
 
 using DirectoryMessage = std::shared_ptr<const v1::SecaggServerMessage>;
 
-std::string Join(const MerklePath& path) {
-  std::string bytes;
-  for (const Digest& digest : path) bytes += digest.ToBytes();
-  return bytes;
+std::vector<MerkleLeaf> MerkleLeaves(
+    const std::map<std::string, Leaf>& leaves) {
+  std::vector<MerkleLeaf> result;
+  for (const auto& [id, leaf] : leaves) {
+    result.push_back({MerkleLeafHash(leaf.bytes), id, leaf.base_version});
+  }
+  return result;
 }
 
 // What all members' messages are made of.
@@ -81,14 +84,10 @@ absl::StatusOr<v1::SecaggDirectory> SecaggServer::MakeDirectory() const {
     entry.set_threshold(parameters.threshold);
     entry.set_least_alive(parameters.least_alive);
   }
-  std::vector<Digest> hashes;
   std::map<uint64_t, uint32_t> versions;
-  for (const auto& [id, leaf] : advertised_) {
-    hashes.push_back(MerkleLeafHash(leaf.bytes));
-    ++versions[leaf.base_version];
-  }
+  for (const auto& [id, leaf] : advertised_) ++versions[leaf.base_version];
   MLEDGE_ASSIGN_OR_RETURN(const MerkleTree tree,
-                          MerkleTree::Create(std::move(hashes)));
+                          MerkleTree::Create(MerkleLeaves(advertised_)));
   directory.set_merkle_root(tree.root().ToBytes());
   for (const auto& [version, count] : versions) {
     v1::SecaggVersionCount& entry = *directory.add_versions();
@@ -112,16 +111,14 @@ ServerEffects SecaggServer::OnWitnessed(
     auto book = std::make_shared<Book>();
     book->directory = *directory_;
     book->witness = statement->ToProto();
-    std::vector<Digest> hashes;
-    for (auto& [id, leaf] : advertised_) {
+    for (const auto& [id, leaf] : advertised_) {
       book->leaves.push_back(leaf.bytes);
-      hashes.push_back(MerkleLeafHash(leaf.bytes));
     }
     if (!directory_->ShowsAllLeaves()) {
       const absl::StatusOr<MerkleTree> tree =
-          MerkleTree::Create(std::move(hashes));
+          MerkleTree::Create(MerkleLeaves(advertised_));
       for (uint32_t i = 0; tree.ok() && i < book->leaves.size(); ++i) {
-        book->paths.push_back(Join(*tree->PathOf(i)));
+        book->paths.push_back(SerializePath(*tree->PathOf(i)));
       }
     }
     status = StartGroups(now, std::move(book), statement->signature, effects);

@@ -58,8 +58,7 @@ absl::Status SecaggClient::MaskInput() {
   update_.sections.clear();
   session.content_sha256 = Sha256Of(*packed).ToBytes();
   masked_input_ = std::move(packed);
-  update_spent_ = true;
-  journal_.set_spent_update(update_.id);
+  RememberSpent();
   state_ = State::kMasking;
   Persist(PersistJournal::MaskedInput::kStore);
   return absl::OkStatus();

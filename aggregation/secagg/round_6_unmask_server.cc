@@ -50,14 +50,10 @@ namespace {
 
 using HeldShare = std::pair<uint32_t, ShareValue>;
 
-// Weights for the first holders of `shares` (ascending), made from those of the
-// member before where the two sets differ little: on the full graph they do.
-absl::Status FitWeights(std::span<const HeldShare> shares,
+// Weights for these holders (ascending), made from those of the member before
+// where the two sets differ little: on the full graph they do.
+absl::Status FitWeights(std::vector<ShareIndex> wanted,
                         std::optional<LagrangeWeights>& weights) {
-  std::vector<ShareIndex> wanted;
-  for (const HeldShare& share : shares) {
-    wanted.push_back(ShareIndex::OfMember(share.first));
-  }
   if (weights.has_value()) {
     std::vector<ShareIndex> have(weights->holders().begin(),
                                  weights->holders().end());
@@ -85,8 +81,7 @@ absl::Status FitWeights(std::span<const HeldShare> shares,
 
 absl::StatusOr<MaskSeed> ServerGroup::RebuildSeed(
     uint32_t member, std::optional<LagrangeWeights>& weights,
-    const std::function<bool(const MaskSeed&)>& is_right,
-    std::vector<ShareIndex>& wrong) const {
+    const std::function<bool(const MaskSeed&)>& is_right, Removals& removals) {
   const std::vector<HeldShare>& shares = members_[member].shares;
   const size_t threshold = setup_.parameters.threshold;
   if (shares.size() < threshold) {
@@ -94,7 +89,17 @@ absl::StatusOr<MaskSeed> ServerGroup::RebuildSeed(
         "of device ", setup_.devices[member].value(), " only ", shares.size(),
         " shares arrived, where ", threshold, " are needed"));
   }
-  MLEDGE_RETURN_IF_ERROR(FitWeights({shares.data(), threshold}, weights));
+  // Of those who never lied first.
+  std::vector<ShareIndex> chosen;
+  for (const bool lied : {false, true}) {
+    for (const HeldShare& share : shares) {
+      if (chosen.size() < threshold && liars_[share.first] == lied) {
+        chosen.push_back(ShareIndex::OfMember(share.first));
+      }
+    }
+  }
+  std::sort(chosen.begin(), chosen.end());
+  MLEDGE_RETURN_IF_ERROR(FitWeights(std::move(chosen), weights));
   std::vector<const ShareValue*> values;
   values.reserve(weights->holders().size());
   for (const ShareIndex holder : weights->holders()) {
@@ -118,7 +123,11 @@ absl::StatusOr<MaskSeed> ServerGroup::RebuildSeed(
     return Annotate(recovered.status(), StrCat("shares of device ",
                                                setup_.devices[member].value()));
   }
-  wrong.insert(wrong.end(), recovered->wrong.begin(), recovered->wrong.end());
+  removals.decoded = true;
+  removals.wrong = std::move(recovered->wrong);
+  for (const ShareIndex holder : removals.wrong) {
+    liars_[holder.member()] = true;
+  }
   return std::move(recovered->seed);
 }
 
@@ -138,7 +147,7 @@ ServerGroup::Removals ServerGroup::MasksOf(
         [&](const MaskSeed& candidate) {
           return CommitTo(candidate) == leaf.self_mask_commitment;
         },
-        removals.wrong);
+        removals);
     removals.status = seed.status();
     for (uint32_t i = 0; seed.ok() && i < sections; ++i) {
       removals.masks[i].push_back(
@@ -158,7 +167,7 @@ ServerGroup::Removals ServerGroup::MasksOf(
         key = *std::move(pair);
         return true;
       },
-      removals.wrong);
+      removals);
   removals.status = seed.status();
   if (!seed.ok()) return removals;
   for (const uint32_t neighbor : members_[member].neighbors) {
@@ -202,6 +211,7 @@ absl::Status ServerGroup::RemoveMasks() {
     MLEDGE_RETURN_IF_ERROR(removal.status);
     counters_.key_agreements += removal.key_agreements;
     counters_.wrong_shares += static_cast<int64_t>(removal.wrong.size());
+    counters_.seeds_decoded += removal.decoded ? 1 : 0;
     for (size_t section = 0; section < removal.masks.size(); ++section) {
       std::move(removal.masks[section].begin(), removal.masks[section].end(),
                 std::back_inserter(masks[section]));

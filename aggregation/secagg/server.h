@@ -82,8 +82,11 @@ struct LostDevice {
 struct ServerCounters {
   int64_t key_agreements = 0;
   int64_t keystream_bytes = 0;
-  // Shares that did not fit the seed that the others gave.
+  // Shares that were found not to fit the seed that the others gave. Those of a
+  // device that gave one are asked last from then on, so there may be more.
   int64_t wrong_shares = 0;
+  // Seeds that took more than the first shares tried: far dearer than others.
+  int64_t seeds_decoded = 0;
 };
 
 // Effects.

@@ -13,7 +13,8 @@ ServerGroup::ServerGroup(Setup setup)
     : setup_(std::move(setup)),
       members_(setup_.devices.size()),
       alive_(setup_.parameters.devices),
-      dead_(setup_.parameters.devices) {
+      dead_(setup_.parameters.devices),
+      liars_(setup_.devices.size()) {
   CHECK(setup_.devices.size() == setup_.parameters.devices);
   CHECK(setup_.leaves.size() == setup_.devices.size());
   for (uint32_t member = 0; member < members_.size(); ++member) {

@@ -1,6 +1,7 @@
 #ifndef MLEDGE_AGGREGATION_SECAGG_INTERNAL_SERVER_GROUP_H_
 #define MLEDGE_AGGREGATION_SECAGG_INTERNAL_SERVER_GROUP_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -102,6 +103,7 @@ class ServerGroup {
     std::vector<std::vector<SignedMask>> masks;
     std::vector<ShareIndex> wrong;
     int64_t key_agreements = 0;
+    bool decoded = false;
   };
 
   absl::Status OnShareBoxes(uint32_t member,
@@ -125,8 +127,7 @@ class ServerGroup {
   Removals MasksOf(uint32_t member, std::optional<LagrangeWeights>& weights);
   absl::StatusOr<MaskSeed> RebuildSeed(
       uint32_t member, std::optional<LagrangeWeights>& weights,
-      const std::function<bool(const MaskSeed&)>& is_right,
-      std::vector<ShareIndex>& wrong) const;
+      const std::function<bool(const MaskSeed&)>& is_right, Removals& removals);
   v1::SecaggServerMessage BoxesFor(uint32_t member) const;
   v1::SecaggServerMessage SignaturesFor(uint32_t member) const;
   v1::SecaggServerMessage SetsMessage() const;
@@ -149,6 +150,9 @@ class ServerGroup {
   std::optional<SetsStatement> sets_witness_;
   std::vector<LostDevice> lost_;
   ServerCounters counters_;
+  // Of each member, whether it gave a wrong share: one liar must not make every
+  // seed of its neighbours dear. Threads that unmask share it.
+  std::vector<std::atomic<bool>> liars_;
 };
 
 }  // namespace mledge::secagg

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "mledge/aggregation/secagg/transcript.h"
+#include "mledge/core/strings.h"
 #include "mledge/tests/aggregation/secagg/lying_server.h"
 #include "mledge/tests/support/status_matchers.h"
 
@@ -179,6 +180,68 @@ TEST(DocumentAttackTest, AnUpdateEntersNoSecondSession) {
   }
 }
 
+// Not only the last one is remembered.
+TEST(DocumentAttackTest, NoUpdateOfADayEntersASecondSession) {
+  SessionWorld world({.devices = 12, .identities = false});
+  world.Run();
+  const std::string journal = world.device(kVictim).journal;
+  SessionWorld next({.devices = 12, .identities = false, .session_number = 8});
+  WorldDevice& device = next.device(kVictim);
+  device.journal = journal;
+  ClientUpdate update = next.UpdateOf(device);
+  update.id = "a newer update";
+  SystemSecretRandom random;
+  UnauthenticatedMembers members;
+  const auto make = [&](std::string id) {
+    ClientUpdate renamed = update;
+    renamed.id = std::move(id);
+    return SecaggClient::Create(
+        next.policy, std::move(renamed),
+        {device.signer.get(), &members, &random, next.registrar().public_key()},
+        device.journal, nullptr);
+  };
+  auto client = make("a newer update");
+  ASSERT_THAT(client, IsOk());
+  device.client = *std::move(client);
+  next.Run();
+  next.ExpectExactSum();
+  const auto refused = StatusIs(absl::StatusCode::kFailedPrecondition,
+                                HasSubstr("enters no other"));
+  EXPECT_THAT(make("a newer update"), refused);
+  EXPECT_THAT(make(StrCat("update-of-", device.id)), refused);
+  EXPECT_THAT(make("another one"), IsOk());
+}
+
+TEST(DocumentAttackTest, SpentUpdatesAreForgottenInOrderAndNotWithoutBound) {
+  SessionWorld world({.devices = 12});
+  v1::SecaggJournal journal;
+  for (int i = 0; i < 300; ++i) {
+    journal.add_spent_updates(StrCat("old ", i));
+  }
+  world.device(kVictim).journal = journal.SerializeAsString();
+  world.Run();
+  world.ExpectExactSum();
+  ASSERT_TRUE(journal.ParseFromString(world.device(kVictim).journal));
+  ASSERT_THAT(journal.spent_updates(), SizeIs(256));
+  EXPECT_EQ(journal.spent_updates(254), "old 299");
+  EXPECT_EQ(journal.spent_updates(255),
+            StrCat("update-of-", world.device(kVictim).id));
+}
+
+TEST(DocumentAttackTest, AnUpdateWithAnEndlessNameIsRefused) {
+  SessionWorld world({.devices = 12});
+  WorldDevice& device = world.device(kVictim);
+  ClientUpdate update = world.UpdateOf(device);
+  update.id = std::string(257, 'u');
+  SystemSecretRandom random;
+  UnauthenticatedMembers members;
+  EXPECT_THAT(SecaggClient::Create(world.policy, std::move(update),
+                                   {device.signer.get(), &members, &random,
+                                    world.registrar().public_key()},
+                                   "", nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
 TEST(DocumentAttackTest, AnUpdateIsNotOfferedTwiceWithinOneProcess) {
   SessionWorld world({});
   Lie(world, [&](v1::SecaggServerMessage& message) {
@@ -299,6 +362,46 @@ TEST(DocumentAttackTest, ABaseVersionThatNobodySharesIsRefused) {
   world.ExpectExactSum();
   EXPECT_THAT(world.finished[0].counted, SizeIs(19));
   EXPECT_THAT(world.finished[0].base_versions, ::testing::Each(0u));
+}
+
+// The same, with a directory in which the numbers are exchanged, and a
+// registrar that signs it: the leaves say otherwise.
+TEST(DocumentAttackTest, FalseCountsOfBaseVersionsAreRefused) {
+  SessionWorld world({.devices = 20, .identities = false});
+  const Digest task = Sha256Of("task");
+  VersionLogHead head =
+      *VersionLogHead::FromProto(world.offer_message.version_log());
+  head.head = ExtendVersionLog(task, 1, head.head, Sha256Of("version 1"));
+  head.length = 2;
+  head.Sign(world.registrar());
+  *world.offer_message.mutable_version_log() = head.ToProto();
+  world.offer_message.add_entries(Sha256Of("version 1").ToBytes());
+  world.offer_message.set_maximum_staleness(1);
+  WorldDevice& device = world.device(kVictim);
+  ClientUpdate update = world.UpdateOf(device);
+  update.base_version = 1;
+  update.base_version_entry = Sha256Of("version 1");
+  SystemSecretRandom random;
+  UnauthenticatedMembers members;
+  device.client = *SecaggClient::Create(
+      world.policy, std::move(update),
+      {device.signer.get(), &members, &random, world.registrar().public_key()},
+      "", nullptr);
+  Lie(world, [&](v1::SecaggServerMessage& message) {
+    if (!message.has_directory()) return;
+    v1::SecaggDirectoryMessage& shown = *message.mutable_directory();
+    v1::SecaggDirectory directory;
+    ASSERT_TRUE(directory.ParseFromString(shown.directory()));
+    ASSERT_THAT(directory.versions(), SizeIs(2));
+    directory.mutable_versions(0)->set_devices(1);
+    directory.mutable_versions(1)->set_devices(19);
+    shown.set_directory(directory.SerializeAsString());
+    WitnessStatement statement = *WitnessStatement::FromProto(shown.witness());
+    statement.directory = Sha256Of(shown.directory());
+    statement.Sign(world.registrar());
+    *shown.mutable_witness() = statement.ToProto();
+  });
+  ExpectLeft(world, kVictim, "are not those of its leaves");
 }
 
 TEST(DocumentAttackTest, GroupsThatTheServerChoseAreRefused) {

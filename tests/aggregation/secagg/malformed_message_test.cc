@@ -260,8 +260,34 @@ TEST(DeviceMessageTest, WrongSharesAreFoundAndOthersUsed) {
   };
   world.Run();
   world.ExpectExactSum();
-  // Each of the two lied about each of the 38 others, and about each other.
-  EXPECT_EQ(world.finished[0].counters.wrong_shares, 2 * 39);
+  // Both were found with the first seed, and asked last from then on: liars
+  // among the first holders do not make all other seeds dear.
+  EXPECT_EQ(world.finished[0].counters.wrong_shares, 2);
+  EXPECT_EQ(world.finished[0].counters.seeds_decoded, 1);
+}
+
+// Each lies about somebody else only, so that none is known before: a seed is
+// dear for each liar, and not more.
+TEST(DeviceMessageTest, EachLiarCostsOneDearSeed) {
+  SessionWorld world(
+      {.devices = 40, .dropout_fraction = 0.1, .graph = GraphKind::kFull});
+  world.to_server = [&](WorldDevice& from, v1::SecaggDeviceMessage& message) {
+    for (uint32_t liar = 0; liar < 3; ++liar) {
+      if (&from != &world.device(static_cast<int>(liar)) ||
+          !message.has_unmask()) {
+        continue;
+      }
+      for (auto& share : *message.mutable_unmask()->mutable_shares()) {
+        if (share.member() >= 10 * (liar + 1)) {
+          share.mutable_share()->front() ^= 1;
+        }
+      }
+    }
+    return true;
+  };
+  world.Run();
+  world.ExpectExactSum();
+  EXPECT_EQ(world.finished[0].counters.seeds_decoded, 3);
 }
 
 TEST(DeviceMessageTest, TooManyWrongSharesGiveNoSum) {

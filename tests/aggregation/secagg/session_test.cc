@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+#include <string>
 #include <vector>
 
 #include "mledge/core/training_random.h"
@@ -192,6 +194,36 @@ TEST(SessionTest, ARestartedDeviceAnswersTheLaterRoundsAsBefore) {
     EXPECT_THAT(world.finished[0].lost, SizeIs(0));
     EXPECT_EQ(world.device(5).finished->outcome, Outcome::kCounted);
   }
+}
+
+// The network repeats what it delivered, before and after the restart.
+TEST(SessionTest, ARestartedDeviceBearsRepetitionsOfEveryMessage) {
+  SessionWorld world({.devices = 20});
+  std::vector<v1::SecaggServerMessage> seen;
+  bool restarted = false;
+  world.to_device = [&](WorldDevice& to, v1::SecaggServerMessage& message) {
+    if (&to != &world.device(5) || message.has_outcome()) return true;
+    seen.push_back(message);
+    if (!message.has_signatures() || restarted) return true;
+    restarted = true;
+    EXPECT_THAT(world.Restart(to), IsOk());
+    for (int i = 0; i < 3; ++i) {
+      for (size_t j = 0; j + 1 < seen.size(); ++j) world.Deliver(to, seen[j]);
+    }
+    for (int i = 0; i < 3; ++i) world.Deliver(to, message);
+    return false;
+  };
+  world.Run();
+  world.ExpectExactSum();
+  EXPECT_THAT(seen, SizeIs(5));
+  EXPECT_THAT(world.finished[0].lost, SizeIs(0));
+  EXPECT_EQ(world.device(5).finished->outcome, Outcome::kCounted);
+  // And what it repeated it did not make anew.
+  std::set<std::string> shares;
+  for (const auto& message : world.device(5).sent) {
+    if (message.has_unmask()) shares.insert(message.SerializeAsString());
+  }
+  EXPECT_THAT(shares, SizeIs(1));
 }
 
 struct RandomLosses {
