@@ -40,7 +40,10 @@ UpdatePipeline::Options MakePipelineOptions(const v1::Task& task,
       .uniform_weight = aggregation.weighting() == v1::Aggregation::UNIFORM,
       // Secure aggregation clips each value to the bound.
       .value_bound = assignment.has_secure() ? 0 : aggregation.value_bound(),
-      .weight_bound = aggregation.weight_bound()};
+      // An evaluation's weight plays no part.
+      .weight_bound = assignment.kind() == v1::Assignment::EVALUATE
+                          ? 0
+                          : aggregation.weight_bound()};
 }
 
 secagg::UpdateCodecOptions MakeCodecOptions(
