@@ -154,6 +154,7 @@ void SecureFleet::StartDevice(FleetDevice& device) {
       {.signer = device.signer.get(),
        .members = device.members.get(),
        .random = &random_,
+       .rounding = &random_,
        .registrar = registrar_.public_key()},
       device.assignment, device.update,
       *device.storage->LoadSecaggJournal(
