@@ -326,6 +326,18 @@ void SecureFleet::Handle(secagg::ServerEffects effects) {
       After(kTransit, [this, of, statement] {
         if (server.get() == of) Handle(server->OnWitnessed(now, statement));
       });
+    } else if (auto* sets = std::get_if<secagg::RequestSetsWitness>(&effect)) {
+      SetsStatement statement{.task = sets->task,
+                              .session_number = sets->session_number,
+                              .group = sets->group,
+                              .session = sets->session,
+                              .sets = sets->sets,
+                              .time = now};
+      statement.Sign(registrar_);
+      After(kTransit, [this, of, group = sets->group, statement] {
+        if (server.get() != of) return;
+        Handle(server->OnSetsWitnessed(now, group, statement));
+      });
     } else if (auto* approve = std::get_if<secagg::ApproveUnmask>(&effect)) {
       After(kTransit, [this, of, group = approve->group] {
         if (server.get() != of) return;
