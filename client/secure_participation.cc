@@ -32,8 +32,8 @@ SecureParticipation::Create(Options options, Dependencies dependencies,
                             SecaggJournal journal) {
   if (dependencies.signer == nullptr || dependencies.members == nullptr ||
       dependencies.random == nullptr || dependencies.rounding == nullptr ||
-      !dependencies.registrar.has_value() ||
-      update == nullptr || options.maximum_refusals < 1) {
+      !dependencies.registrar.has_value() || update == nullptr ||
+      options.maximum_refusals < 1) {
     return absl::InvalidArgumentError(
         "secure aggregation needs a signer, members, randomness, the "
         "registrar's witness key and an update");

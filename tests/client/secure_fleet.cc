@@ -154,6 +154,7 @@ void SecureFleet::StartDevice(FleetDevice& device) {
       {.signer = device.signer.get(),
        .members = device.members.get(),
        .random = &random_,
+       .rounding = &random_,
        .registrar = registrar_.public_key()},
       device.assignment, device.update,
       *device.storage->LoadSecaggJournal(
@@ -324,6 +325,18 @@ void SecureFleet::Handle(secagg::ServerEffects effects) {
       statement.Sign(registrar_);
       After(kTransit, [this, of, statement] {
         if (server.get() == of) Handle(server->OnWitnessed(now, statement));
+      });
+    } else if (auto* sets = std::get_if<secagg::RequestSetsWitness>(&effect)) {
+      SetsStatement statement{.task = sets->task,
+                              .session_number = sets->session_number,
+                              .group = sets->group,
+                              .session = sets->session,
+                              .sets = sets->sets,
+                              .time = now};
+      statement.Sign(registrar_);
+      After(kTransit, [this, of, group = sets->group, statement] {
+        if (server.get() != of) return;
+        Handle(server->OnSetsWitnessed(now, group, statement));
       });
     } else if (auto* approve = std::get_if<secagg::ApproveUnmask>(&effect)) {
       After(kTransit, [this, of, group = approve->group] {
