@@ -184,7 +184,8 @@ class CoordinatorImpl final : public Coordinator {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Why a masked input is not wanted; nothing: it is.
   absl::StatusOr<std::optional<v1::UploadResult>> JudgeMaskedInput(
-      const TaskContext& context, const v1::UploadHeader& header) const;
+      const TaskContext& context, AssignmentKind kind,
+      const v1::UploadHeader& header) const;
   void LeaveStream(TaskContext& context, const AssignmentId& id,
                    uint64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
   void PassOnMaskedInput(UploadInHand upload) ABSL_LOCKS_EXCLUDED(mutex_);

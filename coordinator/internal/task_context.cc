@@ -91,6 +91,8 @@ void SetSecureAssignment(const SecureSessions::Options& options,
   message->set_uniform_weight(options.codec.uniform_weight);
   message->set_maximum_updates(options.codec.maximum_updates);
   message->set_value_bits(options.codec.value_bits);
+  message->set_semi_honest(options.server.threat_model ==
+                           secagg::ThreatModel::kSemiHonest);
 }
 
 }  // namespace
