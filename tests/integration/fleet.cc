@@ -55,6 +55,7 @@ std::string Fleet::WriteCoordinatorConfig(const std::string& listen) {
                       << "\nstate_directory: " << PathOf("coordinator")
                       << "\ntrusted_operators: [alice]\n"
                       << "trusted_model_signers: [sam]\n"
+                      << RegistrarLines(/*with_address=*/true)
                       << IdentityLines(IdentityOf(Role::kCoordinator, "c"));
   return path;
 }
@@ -65,20 +66,48 @@ bool Fleet::StartCoordinator() {
       "mledge-coordinator",
       std::vector<std::string>{WriteCoordinatorConfig(address_)},
       PathOf(StrCat("logs/coordinator-", runs_++)));
-  constexpr std::string_view kLine = "mledge-coordinator: listening on ";
+  return WaitForAddress(coordinator_.get(), "mledge-coordinator", &address_);
+}
+
+bool Fleet::StartRegistrar() {
+  registrar_.reset();
+  registrar_ = std::make_unique<ChildProcess>(
+      "mledge-registrar",
+      std::vector<std::string>{PathOf("pki/registrar.yaml"), "--set",
+                               StrCat("listen=", registrar_address_), "--set",
+                               StrCat("state_directory=", PathOf("registrar")),
+                               "--set", "coordinators=[c]", "--set",
+                               "operators=[alice]"},
+      PathOf(StrCat("logs/registrar-", runs_++)));
+  return WaitForAddress(registrar_.get(), "mledge-registrar",
+                        &registrar_address_);
+}
+
+bool Fleet::WaitForAddress(ChildProcess* process, const std::string& name,
+                           std::string* address) {
+  const std::string line = name + ": listening on ";
   const bool up = WaitUntil([&] {
-    const std::string log = coordinator_->Log();
-    const size_t at = log.find(kLine);
+    const std::string log = process->Log();
+    const size_t at = log.find(line);
     if (at == std::string::npos || log.find('\n', at) == std::string::npos) {
-      return !coordinator_->IsRunning();
+      return !process->IsRunning();
     }
-    const size_t start = at + kLine.size();
-    address_ = log.substr(start, log.find('\n', start) - start);
+    const size_t start = at + line.size();
+    *address = log.substr(start, log.find('\n', start) - start);
     return true;
   });
-  const bool running = up && coordinator_->IsRunning();
-  EXPECT_TRUE(running) << coordinator_->Log();
+  const bool running = up && process->IsRunning();
+  EXPECT_TRUE(running) << process->Log();
   return running;
+}
+
+std::string Fleet::RegistrarLines(bool with_address) const {
+  if (registrar_ == nullptr) return "";
+  const absl::StatusOr<std::string> key = ReadFile(PathOf("pki/witness.pub"));
+  EXPECT_TRUE(key.ok()) << key.status();
+  std::string lines = "registrar:\n";
+  if (with_address) lines += StrCat("  address: ", registrar_address_, "\n");
+  return lines + StrCat("  witness_key: \"", key->substr(0, 64), "\"\n");
 }
 
 // Class k is bright in quadrant k, under noise.
@@ -118,6 +147,9 @@ void Fleet::StartAgent(Role role, const std::string& id,
                       << "\ntrusted_operators: [alice]\n"
                       << "trusted_model_signers: [sam]\n"
                       << "maximum_check_in_interval: 1s\n"
+                      << RegistrarLines(/*with_address=*/false)
+                      << "secure_aggregation: {least_devices: 3, "
+                         "least_alive: 3}\n"
                       << IdentityLines(IdentityOf(role, id))
                       << "data:\n  idx:\n    images: " << data
                       << "-images\n    labels: " << data << "-labels\n"
@@ -146,6 +178,15 @@ void Fleet::StartDevices(int count) {
 }
 
 std::string Fleet::Submit(const std::string& name, int devices, int rounds) {
+  return SubmitWith(name,
+                    StrCat("cohort: {size: ", devices,
+                           ", deadline: 10m}\n"
+                           "secure_aggregation: {mode: off}\n"),
+                    rounds);
+}
+
+std::string Fleet::SubmitWith(const std::string& name, const std::string& lines,
+                              int rounds, Finished* finished) {
   const std::string path = PathOf(name + ".yaml");
   std::ofstream(path) << "name: " << name << R"(
 model:
@@ -154,15 +195,16 @@ local_training:
   epochs: 1
   batch_size: 10
   sgd: {learning_rate: 0.2}
-cohort: {size: )" << devices
-                      << R"(, deadline: 10m}
-secure_aggregation: {mode: off}
-evaluation: {every: 1, deadline: 10m}
+)" << lines << R"(evaluation: {every: 1, deadline: 10m}
 stop: {rounds: )" << rounds
                       << "}\n";
   const Finished submitted = Mledge({"task", "submit", path, "--model-signer",
                                      IdentityOf(Role::kModelSigner, "sam")});
-  EXPECT_EQ(submitted.status, 0) << submitted.output;
+  if (finished != nullptr) {
+    *finished = submitted;
+  } else {
+    EXPECT_EQ(submitted.status, 0) << submitted.output;
+  }
   return name;
 }
 

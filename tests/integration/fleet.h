@@ -21,6 +21,10 @@ class Fleet {
  public:
   Fleet();
 
+  // From then on coordinator and devices know a registrar, and tasks have
+  // secure aggregation unless they say otherwise. Again on the same port and
+  // state.
+  bool StartRegistrar();
   // Starts the coordinator, again on the same port when it ran before. False
   // (and the log among gtest's failures) when it does not come up.
   bool StartCoordinator();
@@ -41,6 +45,10 @@ class Fleet {
   // Writes and submits a task over all devices; fails the test when it is not
   // accepted. Returns its id.
   std::string Submit(const std::string& name, int devices, int rounds);
+  // The same with these lines instead of `cohort` and `secure_aggregation`;
+  // what the command said goes to `finished` if that is wanted.
+  std::string SubmitWith(const std::string& name, const std::string& lines,
+                         int rounds, Finished* finished = nullptr);
   Finished Mledge(std::vector<std::string> arguments, bool connected = true);
   std::unique_ptr<AdminClient> Admin();
   // False after `deadline`.
@@ -57,14 +65,21 @@ class Fleet {
   std::string WriteCoordinatorConfig(const std::string& listen);
 
   ChildProcess* coordinator() { return coordinator_.get(); }
+  ChildProcess* registrar() { return registrar_.get(); }
   ChildProcess* device(const std::string& id) { return devices_[id].get(); }
   const std::string& address() const { return address_; }
 
  private:
   TempDirectory directory_;
+  bool WaitForAddress(ChildProcess* process, const std::string& name,
+                      std::string* address);
+  std::string RegistrarLines(bool with_address) const;
+
+  std::unique_ptr<ChildProcess> registrar_;
   std::unique_ptr<ChildProcess> coordinator_;
   std::map<std::string, std::unique_ptr<ChildProcess>> devices_;
   std::string address_ = "127.0.0.1:0";
+  std::string registrar_address_ = "127.0.0.1:0";
   int runs_ = 0;
 };
 
