@@ -23,8 +23,6 @@ SecaggClient::SecaggClient(ClientPolicy policy, ClientUpdate update,
       update_(std::move(update)),
       dependencies_(std::move(dependencies)) {}
 
-SecaggClient::~SecaggClient() = default;
-
 ClientEffects SecaggClient::TakeEffects() {
   return std::exchange(effects_, {});
 }
@@ -188,7 +186,10 @@ absl::Status SecaggClient::Dispatch(absl::Time now,
 ClientEffects SecaggClient::Start(absl::Time now) {
   if (!journal_.session().empty()) {
     const absl::Status restored = RestoreSession(now);
-    if (!restored.ok()) return Leave(now, restored);
+    if (!restored.ok()) {
+      EraseJournaledSession();
+      return Leave(now, restored);
+    }
     restarted_ = true;
     WakeAtExpiry();
     if (state_ == State::kUploaded) SendUpload();

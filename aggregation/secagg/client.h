@@ -201,6 +201,8 @@ class SecaggClient {
   void RememberSpent();
   SecretBytes SerializeJournal() const;
   absl::Status RestoreSession(absl::Time now);
+  // Of what was read from the disk, with the shares in it.
+  void EraseJournaledSession();
   ClientEffects TakeEffects();
 
   const ClientPolicy policy_;

@@ -36,18 +36,21 @@ std::string ToString(const ShareValue& value) {
   return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
-// Keeps only what outlives a session.
-void EraseSession(v1::SecaggJournal& journal) {
-  WipeShares(journal);
-  v1::SecaggJournal lasting;
-  lasting.set_session_number(journal.session_number());
-  *lasting.mutable_joined_unix_milliseconds() =
-      journal.joined_unix_milliseconds();
-  *lasting.mutable_spent_updates() = journal.spent_updates();
-  journal = std::move(lasting);
-}
-
 }  // namespace
+
+// Also where a journal was read and refused.
+SecaggClient::~SecaggClient() { WipeShares(journal_); }
+
+// Keeps only what outlives a session.
+void SecaggClient::EraseJournaledSession() {
+  WipeShares(journal_);
+  v1::SecaggJournal lasting;
+  lasting.set_session_number(journal_.session_number());
+  *lasting.mutable_joined_unix_milliseconds() =
+      journal_.joined_unix_milliseconds();
+  *lasting.mutable_spent_updates() = journal_.spent_updates();
+  journal_ = std::move(lasting);
+}
 
 SecretBytes SecaggClient::SerializeJournal() const {
   v1::SecaggJournal journal;
@@ -147,7 +150,7 @@ absl::StatusOr<std::unique_ptr<SecaggClient>> SecaggClient::Create(
       return absl::InvalidArgumentError("an update needs a section");
     }
     // A session in which some other update was is over.
-    EraseSession(kept);
+    client->EraseJournaledSession();
   }
   return client;
 }
@@ -211,7 +214,7 @@ absl::Status SecaggClient::RestoreSession(absl::Time now) {
     state_ = State::kUnmasked;
   }
   session_ = std::move(session);
-  EraseSession(journal_);
+  EraseJournaledSession();
   return session_->alive.has_value() ? CheckSetsWitness() : absl::OkStatus();
 }
 

@@ -33,6 +33,16 @@ CertificateMembers::CertificateMembers(Certificate root,
       list_(std::move(list)),
       list_maximum_age_(list_maximum_age) {}
 
+absl::Status CertificateMembers::SetRevocationList(RevocationList list) {
+  if (list.number() < list_.number()) {
+    return absl::PermissionDeniedError(
+        StrCat("revocation list ", list.number(), " is older than list ",
+               list_.number(), ", which is in use"));
+  }
+  list_ = std::move(list);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<MemberIdentity> CertificateMembers::Identify(
     std::span<const std::string> certificates, absl::Time now) {
   MLEDGE_RETURN_IF_ERROR(list_.CheckFresh(now));

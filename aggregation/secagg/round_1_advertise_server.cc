@@ -35,6 +35,7 @@ absl::Status SecaggServer::OnAdvertise(absl::Time now, const DeviceId& device,
   MLEDGE_RETURN_IF_ERROR(dependencies_.members->CheckSignature(
       identity, leaf.signed_bytes, leaf.signature));
   advertised_.emplace(device.value(), std::move(leaf));
+  lost_.erase(device.value());
   if (static_cast<int64_t>(advertised_.size()) == options_.maximum_devices) {
     CloseAdvertising(now, effects);
   }
@@ -44,7 +45,8 @@ absl::Status SecaggServer::OnAdvertise(absl::Time now, const DeviceId& device,
 void SecaggServer::CloseAdvertising(absl::Time now, ServerEffects& effects) {
   for (const DeviceId& device : connected_) {
     if (!advertised_.contains(device.value())) {
-      lost_.push_back({device, Round::kAdvertise, "sent no leaf in time"});
+      lost_.insert({device.value(),
+                    {device, Round::kAdvertise, "sent no leaf in time"}});
     }
   }
   if (advertised_.size() < offer_.least_devices) {

@@ -85,12 +85,14 @@ ServerReaction SecaggServer::OnMessage(absl::Time now, const DeviceId& device,
     reaction.status =
         OnAdvertise(now, device, message.advertise(), reaction.effects);
   } else if (message.has_leave()) {
-    connected_.erase(device);
-    if (state_ == State::kAdvertising) {
+    const bool was_connected = connected_.erase(device) > 0;
+    if (was_connected && state_ == State::kAdvertising) {
       advertised_.erase(device.value());
       constexpr size_t kLongestReason = 200;
-      lost_.push_back({device, Round::kAdvertise,
-                       message.leave().reason().substr(0, kLongestReason)});
+      lost_.insert_or_assign(
+          device.value(),
+          LostDevice{device, Round::kAdvertise,
+                     message.leave().reason().substr(0, kLongestReason)});
     }
   } else {
     reaction.status = absl::FailedPreconditionError(
@@ -180,7 +182,10 @@ void SecaggServer::AbortCohort(absl::Status reason, ServerEffects& effects) {
   if (!devices.empty()) {
     effects.emplace_back(SendToDevices{std::move(devices), std::move(message)});
   }
-  effects.emplace_back(GroupAborted{0, std::move(reason), std::move(lost_)});
+  std::vector<LostDevice> lost;
+  for (auto& [id, device] : lost_) lost.push_back(std::move(device));
+  lost_.clear();
+  effects.emplace_back(GroupAborted{0, std::move(reason), std::move(lost)});
 }
 
 }  // namespace mledge::secagg

@@ -225,7 +225,8 @@ class SecaggServer {
   absl::flat_hash_set<DeviceId> connected_;
   // By id, which is the order of the directory.
   std::map<std::string, Leaf> advertised_;
-  std::vector<LostDevice> lost_;
+  // Before there were groups; by id, because who leaves may come back.
+  std::map<std::string, LostDevice> lost_;
   std::optional<Directory> directory_;
   absl::flat_hash_map<DeviceId, uint32_t> group_of_;
   std::vector<std::unique_ptr<ServerGroup>> groups_;

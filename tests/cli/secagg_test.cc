@@ -46,8 +46,8 @@ TEST(SecaggParametersTest, ShowsBothChoicesOfLosses) {
     ASSERT_EQ(result.exit_status, 0) << result.err;
     EXPECT_THAT(result.out, HasSubstr(shown));
   }
-  EXPECT_EQ(
-      Parameters({"--clients", "1000", "--losses", "none"}).exit_status, 2);
+  EXPECT_EQ(Parameters({"--clients", "1000", "--losses", "none"}).exit_status,
+            2);
 }
 
 TEST(SecaggParametersTest, SaysWhenNobodyIsAssumedCorrupt) {
@@ -73,6 +73,50 @@ TEST(SecaggParametersTest, RefusesAModulusOfTooManyBits) {
       Parameters({"--clients", "1000", "--modulus-bits", "33"});
   EXPECT_EQ(result.exit_status, 1);
   EXPECT_THAT(result.err, HasSubstr("8 to 32 bits"));
+}
+
+CommandResult Bench(std::vector<std::string> more) {
+  std::vector<std::string> arguments = {"secagg", "bench"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return RunMledge(arguments);
+}
+
+TEST(SecaggBenchTest, RunsATinySessionToItsExactSum) {
+  const CommandResult result = Bench(
+      {"--clients", "20", "--length", "1000", "--dropout", "0.1", "--json"});
+  ASSERT_EQ(result.exit_status, 0) << result.err;
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["exact"], true);
+  EXPECT_EQ(json["counted"], 18);
+  EXPECT_EQ(json["masked_input_bytes"], 4000);
+  EXPECT_GT(json["server_over_floor"], 0.0);
+  EXPECT_GT(json["client_over_floor"], 0.0);
+  const int64_t neighbors = json["neighbors"];
+  EXPECT_LE(json["key_agreements"], 2 * neighbors);
+  EXPECT_EQ(json["keystream_bytes"],
+            4000 * (18 + json["key_agreements"].get<int64_t>()));
+}
+
+TEST(SecaggBenchTest, PrintsTextForPeople) {
+  const CommandResult result = Bench({"--clients", "12", "--length", "100",
+                                      "--dropout", "0", "--identity", "off"});
+  ASSERT_EQ(result.exit_status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("12 in the sum, which is exact"));
+  EXPECT_THAT(result.out, HasSubstr("ratio"));
+}
+
+TEST(SecaggBenchTest, RefusesWhatIsNoSession) {
+  EXPECT_EQ(
+      Bench({"--clients", "12", "--length", "0", "--dropout", "0"}).exit_status,
+      2);
+  const CommandResult lost =
+      Bench({"--clients", "12", "--length", "10", "--dropout", "1.5"});
+  EXPECT_EQ(lost.exit_status, 1);
+  EXPECT_THAT(lost.err, HasSubstr("--dropout"));
+  const CommandResult half = Bench({"--clients", "12", "--length", "10",
+                                    "--dropout", "0", "--neighbors", "8"});
+  EXPECT_EQ(half.exit_status, 1);
+  EXPECT_THAT(half.err, HasSubstr("--threshold"));
 }
 
 }  // namespace

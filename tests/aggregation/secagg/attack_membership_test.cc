@@ -173,6 +173,35 @@ TEST(MembershipAttackTest, ARevokedDeviceIsNoMember) {
   ExpectLeft(world, 0, "revoked");
 }
 
+TEST(MembershipAttackTest, AnOlderRevocationListDoesNotComeBack) {
+  SessionWorld world({});
+  const auto list = [&](uint64_t number, bool revokes) {
+    v1::RevocationList message;
+    message.set_number(number);
+    message.set_issued_unix_milliseconds(absl::ToUnixMillis(world.now()));
+    message.set_fresh_until_unix_milliseconds(
+        absl::ToUnixMillis(world.now() + absl::Hours(1)));
+    if (revokes) {
+      message.add_identities("mledge://device/" + world.device(kVictim).id);
+    }
+    return *RevocationList::Parse(
+        RevocationList::Sign(message, world.pki().registrar()),
+        world.pki().root().certificate(), world.now(), 0);
+  };
+  CertificateMembers members(world.pki().root().certificate(),
+                             {world.pki().registrar().certificate()},
+                             list(5, true), absl::Hours(1));
+  const auto& certificates = world.device(kVictim).signer->certificates();
+  EXPECT_THAT(members.SetRevocationList(list(4, false)),
+              StatusIs(absl::StatusCode::kPermissionDenied,
+                       HasSubstr("older than list 5")));
+  EXPECT_THAT(members.Identify(certificates, world.now()),
+              StatusIs(absl::StatusCode::kPermissionDenied));
+  EXPECT_THAT(members.SetRevocationList(list(5, false)), IsOk());
+  EXPECT_THAT(members.SetRevocationList(list(6, false)), IsOk());
+  EXPECT_THAT(members.Identify(certificates, world.now()), IsOk());
+}
+
 TEST(MembershipAttackTest, AStaleRevocationListIsWorthNothing) {
   SessionWorld world({});
   world.UseRevocationList({}, absl::Hours(25));

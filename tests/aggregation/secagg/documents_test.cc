@@ -50,7 +50,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         BadOffer{"Version", [](auto& o) { o.set_protocol_version(2); },
                  "version 2"},
-        BadOffer{"Suite", [](auto& o) { o.set_agreement_suite(2); }, ""},
+        BadOffer{"Suite", [](auto& o) { o.set_agreement_suite(2); }, "P-256"},
         BadOffer{"Cipher", [](auto& o) { o.set_cipher_suite(99); }, ""},
         BadOffer{"Number", [](auto& o) { o.set_session_number(0); },
                  "session_number"},

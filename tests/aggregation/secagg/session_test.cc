@@ -128,6 +128,35 @@ TEST(SessionTest, TooFewToStartEndItCleanly) {
   }
 }
 
+// A device that leaves, comes back and leaves again is lost once, and not at
+// all when it stays in the end.
+TEST(SessionTest, WhoLeavesAndComesBackIsLostOnceAtMost) {
+  SessionWorld world({.devices = 20, .least_devices = 20});
+  world.device(7).stops_before = Step::kAdvertise;
+  world.device(8).stops_before = Step::kAdvertise;
+  bool done = false;
+  world.to_server = [&](WorldDevice&, v1::SecaggDeviceMessage&) {
+    if (done) return true;
+    done = true;
+    v1::SecaggDeviceMessage leave;
+    leave.mutable_leave()->set_reason("out of reach");
+    for (int i = 0; i < 50; ++i) {
+      for (const int device : {0, 7}) {
+        const DeviceId id(world.device(device).id);
+        world.Handle(world.server().OnMessage(world.now(), id, leave).effects);
+        world.server().OnConnected(world.now(), id);
+      }
+    }
+    return true;
+  };
+  world.Run();
+  ASSERT_THAT(world.aborted, SizeIs(1));
+  ASSERT_THAT(world.aborted[0].lost, SizeIs(2));
+  EXPECT_EQ(world.aborted[0].lost[0].device.value(), world.device(7).id);
+  EXPECT_EQ(world.aborted[0].lost[0].reason, "out of reach");
+  EXPECT_EQ(world.aborted[0].lost[1].device.value(), world.device(8).id);
+}
+
 TEST(SessionTest, DividesALargeCohortIntoGroups) {
   SessionWorld world({.devices = 50,
                       .dropout_fraction = 0.2,

@@ -16,6 +16,7 @@
 #include "mledge/aggregation/secagg/server.h"
 #include "mledge/aggregation/secagg/unauthenticated.h"
 #include "mledge/core/secret_random.h"
+#include "mledge/core/strings.h"
 #include "mledge/core/training_random.h"
 #include "mledge/identity/witness_key.h"
 #include "mledge/tests/support/test_pki.h"
@@ -88,7 +89,8 @@ class NamedMembers final : public MemberVerifier {
                               std::string_view signature) override {
     return SignatureOf(member.id, message) == signature
                ? absl::OkStatus()
-               : absl::PermissionDeniedError("not signed by " + member.id);
+               : absl::PermissionDeniedError(
+                     StrCat("not signed by ", member.id));
   }
   static std::string SignatureOf(std::string_view id,
                                  std::string_view message) {
