@@ -420,7 +420,7 @@ TEST(SecureParticipationTest,
   FleetDevice& victim = fleet.devices[kVictim];
   v1::SecaggJournal spent;
   spent.set_session_number(1);
-  spent.set_spent_update(victim.assignment.assignment_id());
+  spent.add_spent_updates(victim.assignment.assignment_id());
   ASSERT_THAT(victim.storage->SaveSecaggJournal(
                   *Digest::FromBytes(victim.assignment.secure().task_sha256()),
                   SecretBytes::CopyFrom(spent.SerializeAsString()),

@@ -84,6 +84,49 @@ class FakeCoordinator final : public Coordinator {
     done(result);
   }
 
+  // Greets with a revocation list, answers each message with an outcome that
+  // repeats the device's words, and ends after "enough".
+  class EchoStream final : public SecureStream {
+   public:
+    EchoStream(FakeCoordinator* coordinator, SecureSink sink)
+        : coordinator_(coordinator), sink_(std::move(sink)) {
+      v1::SecureAggregationResponse greeting;
+      greeting.mutable_revocation_list()->set_payload("a list");
+      sink_(greeting);
+    }
+    ~EchoStream() override {
+      MutexLock lock(&coordinator_->mutex_);
+      ++coordinator_->streams_ended_;
+    }
+    void OnMessage(absl::Time,
+                   const v1::SecaggDeviceMessage& message) override {
+      v1::SecureAggregationResponse response;
+      if (message.leave().reason() == "enough") {
+        response.mutable_result()->set_outcome(v1::UploadResult::TOO_LATE);
+      } else {
+        response.mutable_secagg()->mutable_outcome()->set_reason(
+            message.leave().reason());
+      }
+      sink_(response);
+    }
+
+   private:
+    FakeCoordinator* const coordinator_;
+    const SecureSink sink_;
+  };
+  absl::StatusOr<std::unique_ptr<SecureStream>> JoinSecureAggregation(
+      absl::Time, const Peer& peer, const v1::SecureAggregationJoin& request,
+      SecureSink sink) override {
+    if (request.assignment_id() != "assignment-of-" + peer.id.value()) {
+      return absl::PermissionDeniedError("the assignment is another device's");
+    }
+    return std::make_unique<EchoStream>(this, std::move(sink));
+  }
+  int streams_ended() {
+    MutexLock lock(&mutex_);
+    return streams_ended_;
+  }
+
   void Report(absl::Time, const Peer& peer, const v1::ReportRequest& request,
               Done<v1::ReportResponse> done) override {
     MutexLock lock(&mutex_);
@@ -230,6 +273,7 @@ class FakeCoordinator final : public Coordinator {
   };
 
   Mutex mutex_;
+  int streams_ended_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<CheckInCall> check_ins_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::pair<std::string, std::string>> reports_
       ABSL_GUARDED_BY(mutex_);
