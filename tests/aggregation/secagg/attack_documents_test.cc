@@ -392,7 +392,7 @@ TEST(DocumentAttackTest, FalseCountsOfBaseVersionsAreRefused) {
     v1::SecaggDirectoryMessage& shown = *message.mutable_directory();
     v1::SecaggDirectory directory;
     ASSERT_TRUE(directory.ParseFromString(shown.directory()));
-    ASSERT_THAT(directory.versions(), SizeIs(2));
+    ASSERT_EQ(directory.versions_size(), 2);
     directory.mutable_versions(0)->set_devices(1);
     directory.mutable_versions(1)->set_devices(19);
     shown.set_directory(directory.SerializeAsString());

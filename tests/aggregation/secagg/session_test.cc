@@ -244,7 +244,7 @@ TEST(SessionTest, ARestartedDeviceBearsRepetitionsOfEveryMessage) {
   };
   world.Run();
   world.ExpectExactSum();
-  EXPECT_THAT(seen, SizeIs(5));
+  EXPECT_EQ(seen.size(), 5u);
   EXPECT_THAT(world.finished[0].lost, SizeIs(0));
   EXPECT_EQ(world.device(5).finished->outcome, Outcome::kCounted);
   // And what it repeated it did not make anew.
