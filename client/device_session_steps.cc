@@ -262,6 +262,14 @@ void DeviceSession::Abandon(Turn& turn, Ending ending, std::string_view what,
   }
   turn.Warn(StrCat("Device ", options_.device.value(), ", ", Describe(), ": ",
                    work_->report));
+  const bool trained =
+      phase_ != Phase::kAccepting && phase_ != Phase::kFetching;
+  if (ending == Ending::kFailed && trained &&
+      work_->record.assignment.has_secure()) {
+    // What went wrong with data or update may be told by a number of theirs,
+    // which is for nobody but the device's owner.
+    work_->report = StrCat(what, " failed; the device's own log says why");
+  }
   if (work_->report.size() > kMaximumReportLength) {
     work_->report.resize(kMaximumReportLength);
   }

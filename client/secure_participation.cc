@@ -119,7 +119,9 @@ void SecureParticipation::OnList(Turn& turn, const v1::SignedMessage& list) {
   const uint64_t before = dependencies_.members->list_number();
   const absl::Status updated = dependencies_.members->Update(list, turn.now);
   if (!updated.ok()) {
-    // The next stream may bring a better one.
+    // The one that is here will do; else the next stream may bring a better
+    // one.
+    if (dependencies_.members->CheckFresh(turn.now).ok()) return;
     Reopen(turn, updated);
     return;
   }

@@ -39,10 +39,15 @@ CoordinatorImpl::~CoordinatorImpl() {
     for (const auto& [id, context] : tasks_) {
       if (context->secure != nullptr) secure.push_back(context->secure);
     }
+  }
+  // May lead to more work.
+  for (const auto& sessions : secure) sessions->Stop();
+  {
+    MutexLock lock(&mutex_);
+    while (running_ > 0) idle_.Wait(&mutex_);
     answers.swap(batch_.answers);
     parked = devices_.TakeAllParked();
   }
-  for (const auto& sessions : secure) sessions->Stop();
   const absl::Status gone =
       absl::CancelledError("the coordinator has stopped; try again later");
   for (const Answer& answer : answers) answer(gone);
@@ -247,6 +252,7 @@ void CoordinatorImpl::Tick(absl::Time now) {
     for (const DeviceId& device : due.gone) {
       for (auto& [id, context] : tasks_) context->run->DeviceLeaves(device);
     }
+    for (auto& [id, context] : tasks_) TickSecureSessions(*context, now);
     // A deadline is not held against devices whose updates could not be
     // recorded: first the storage must take records again.
     if (retry_commit_at_ <= now) {
@@ -256,7 +262,6 @@ void CoordinatorImpl::Tick(absl::Time now) {
         if (clock_went_back || context->run->NextTime() <= now) {
           Apply(*context, context->run->Tick(now));
         }
-        TickSecureSessions(*context, now);
       }
     }
     Settle();

@@ -162,18 +162,24 @@ absl::StatusOr<bool> Round::Ready(absl::Time now, const AssignmentId& id) {
                                       " in round ", plan_.round.value()));
   }
   if (!found->second.open() || session_done_) return false;
-  // A session under way takes nobody in any more; there may be another.
-  if (state_ != State::kCollecting) return state_ == State::kClosing;
-  if (now >= plan_.deadline) return false;
+  const bool closing = state_ == State::kClosing;
+  if (!closing && (state_ != State::kCollecting || now >= plan_.deadline)) {
+    return false;
+  }
   ready_.insert(id);
-  if (ready() >= plan_.target) Close();
+  // A session under way takes nobody in any more; there may be another.
+  if (!closing && ready() >= plan_.target) Close();
   return true;
 }
 
 std::vector<AssignmentId> Round::BeginSession() {
   CHECK(session_is_due());
   session_under_way_ = true;
-  return {ready_.begin(), ready_.end()};
+  for (const AssignmentId& id : ready_) {
+    if (std::cmp_equal(members_.size(), plan_.target)) break;
+    members_.insert(id);
+  }
+  return {members_.begin(), members_.end()};
 }
 
 void Round::Lose(const SessionEnd& end) {
@@ -192,6 +198,7 @@ void Round::SessionDone(const SessionEnd& end) {
   CHECK(session_under_way_);
   session_under_way_ = false;
   session_done_ = true;
+  members_.clear();
   for (const auto& [id, content] : end.counted) {
     const auto found = assignments_.find(id);
     if (found == assignments_.end() ||
@@ -210,6 +217,7 @@ void Round::SessionAborted(absl::Time now, const SessionEnd& end,
                            std::string_view reason) {
   CHECK(session_under_way_);
   session_under_way_ = false;
+  members_.clear();
   Lose(end);
   if (now >= plan_.deadline) {
     Fail(StrCat("secure aggregation came to nothing: ", reason,
@@ -227,6 +235,8 @@ absl::Status Round::DeviceFails(const AssignmentId& id, std::string reason) {
                                       " in round ", plan_.round.value()));
   }
   if (!found->second.open()) return absl::OkStatus();
+  // Its update may be in the sum all the same: the session's end decides.
+  if (members_.contains(id)) return absl::OkStatus();
   ready_.erase(id);
   MLEDGE_RETURN_IF_ERROR(Move(Event::kDeviceFails));
   MLEDGE_RETURN_IF_ERROR(found->second.Fail(std::move(reason)));

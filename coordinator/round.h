@@ -124,13 +124,14 @@ class Round {
     return plan_.secure && state_ == State::kClosing && !session_under_way_ &&
            !session_done_;
   }
-  // Those who are ready. Precondition: session_is_due().
+  // The first `target` of those who are ready. Precondition: session_is_due().
   std::vector<AssignmentId> BeginSession();
   // How the session ended for those whose masked inputs are here. What is in
   // neither list holds its update still.
   struct SessionEnd {
-    std::map<AssignmentId, Digest> counted;    // with the masked input's hash
-    std::map<AssignmentId, std::string> lost;  // used up in vain; why
+    std::map<AssignmentId, Digest> counted;  // with the masked input's hash
+    // Used up in vain, or did not do its part; why.
+    std::map<AssignmentId, std::string> lost;
   };
   // Precondition of both: a session is under way. There is a sum.
   void SessionDone(const SessionEnd& end);
@@ -181,6 +182,7 @@ class Round {
   int64_t failed_ = 0;
   std::unique_ptr<AggregationSession> session_;  // of a plain round
   std::set<AssignmentId> ready_;
+  std::set<AssignmentId> members_;  // of the session under way
   bool session_under_way_ = false;
   bool session_done_ = false;
   AssignmentChanges changes_;

@@ -210,7 +210,11 @@ absl::StatusOr<std::optional<UpdateOutcome>> TaskRun::Judge(
   if (record == nullptr) {
     return absl::NotFoundError(StrCat("no assignment ", id.value()));
   }
-  if (record->state == AssignmentState::kIssued && now < record->expires_at) {
+  // With secure aggregation the session says who is too late, also one that
+  // began at the round's deadline.
+  const bool in_time = now < record->expires_at ||
+                       (plan_.secure && record->kind == AssignmentKind::kTrain);
+  if (record->state == AssignmentState::kIssued && in_time) {
     return std::nullopt;
   }
   return JudgeUpdate(*record, content);

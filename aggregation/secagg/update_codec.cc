@@ -156,8 +156,15 @@ absl::StatusOr<std::vector<ModularVector>> UpdateCodec::Encode(
         ModularVector::Create(section.modulus, section.length));
     sections.push_back(std::move(vector));
   }
-  MLEDGE_RETURN_IF_ERROR(values_.Quantize(update.sections[0].values.span(),
-                                          weight, random, &sections[0]));
+  // The quantizer's own bound is larger: where its scale is a power of two.
+  const std::span<const float> values = update.sections[0].values.span();
+  std::vector<float> clipped(values.begin(), values.end());
+  const auto bound = static_cast<float>(options_.value_bound);
+  for (float& value : clipped) {
+    if (std::abs(value) > bound) value = std::copysign(bound, value);
+  }
+  MLEDGE_RETURN_IF_ERROR(
+      values_.Quantize(clipped, weight, random, &sections[0]));
   std::array<float, kScalars.size()> scalars;
   for (size_t i = 0; i + 1 < kScalars.size(); ++i) {
     scalars[i] = static_cast<float>(update.Scalar(kScalars[i]));

@@ -69,9 +69,9 @@ LoadOptions CoordinatorImpl::LoadOptionsOf() const {
 }
 
 absl::Status CoordinatorImpl::CheckServices(const TaskContext& context) const {
-  if (!context.secure_options.has_value() ||
-      dependencies_.secure_aggregation.witness != nullptr) {
-    return absl::OkStatus();
+  if (!context.secure_options.has_value()) return absl::OkStatus();
+  if (dependencies_.secure_aggregation.witness != nullptr) {
+    return SecureSessions::Check(*context.secure_options);
   }
   return absl::FailedPreconditionError(
       StrCat("task \"", context.task.name(),
@@ -144,6 +144,11 @@ CoordinatorImpl::JoinSecureAggregation(absl::Time now, const Peer& peer,
         StrCat("assignment ", id.value(), " has no secure aggregation"));
   } else {
     MutexLock lock(&mutex_);
+    if (unrecorded_.contains(id) || !commit_status_.ok()) {
+      // How it ended is not on the disk yet.
+      return absl::UnavailableError(
+          "the end of this assignment is being written; try again later");
+    }
     MLEDGE_ASSIGN_OR_RETURN(TaskRun::Readiness readiness,
                             context.run->DeviceReady(now, id));
     if (readiness.waits) {
@@ -260,6 +265,7 @@ void CoordinatorImpl::RunSecureSession(TaskContext& context,
   absl::Time now;
   {
     MutexLock lock(&mutex_);
+    if (context.run->ended()) return;
     now = now_;
     for (const auto& [number, version] : context.versions) {
       if (number > job.base_version) break;
@@ -319,11 +325,21 @@ void CoordinatorImpl::SaveSecureSum(
     } else {
       context.sum = std::move(result->sum);
       context.sum_round = round;
+      for (const auto& [id, content] : result->end.counted) {
+        unrecorded_.insert(id);
+      }
       Apply(context, context.run->SecureSessionDone(now_, result->end, *saved));
-      batch_.then.push_back([this, secure = context.secure, now = now_] {
-        EndBlobUse();
-        secure->Saved(now);
-      });
+      batch_.then.push_back(
+          [this, secure = context.secure, now = now_, result] {
+            {
+              MutexLock now_recorded(&mutex_);
+              for (const auto& [id, content] : result->end.counted) {
+                unrecorded_.erase(id);
+              }
+            }
+            EndBlobUse();
+            secure->Saved(now);
+          });
       Settle();
     }
   }

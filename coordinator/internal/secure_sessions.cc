@@ -5,7 +5,9 @@
 #include <utility>
 #include <variant>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_join.h"
+#include "mledge/aggregation/secagg/client.h"
 #include "mledge/coordinator/internal/upload_results.h"
 #include "mledge/core/logging.h"
 #include "mledge/core/mutex.h"
@@ -40,6 +42,18 @@ uint32_t Millionths(double fraction) {
 absl::Status SecureSessions::Check(const Options& options) {
   MLEDGE_RETURN_IF_ERROR(secagg::UpdateCodec::Create(options.codec).status());
   const secagg::ServerOptions& server = options.server;
+  if (server.largest_group > 0 &&
+      server.largest_group < 2 * options.least_devices) {
+    return absl::InvalidArgumentError(
+        StrCat("secure_aggregation.group_size is ", server.largest_group,
+               "; groups can be half of that, and each needs at least ",
+               options.least_devices, " devices"));
+  }
+  if (Lifetime(server) > secagg::ClientPolicy().maximum_lifetime) {
+    return absl::InvalidArgumentError(
+        "secure_aggregation.step_deadline is so long that a session could last "
+        "longer than devices allow, 30 minutes; write at most 5m");
+  }
   const absl::StatusOr<secagg::SecaggParameters> parameters =
       secagg::FindParameters(
           {.clients = server.largest_group > 0 ? server.largest_group
@@ -62,14 +76,17 @@ SecureSessions::SecureSessions(Options options, Environment environment)
 SecureSessions::~SecureSessions() = default;
 
 void SecureSessions::Run(std::function<void()> work) {
-  executor_.Schedule(std::move(work));
+  executor_.Schedule([this, work = std::move(work)] {
+    if (!stopped_) work();
+  });
 }
 
 void SecureSessions::Stop() {
   Mutex mutex;
   CondVar changed;
   bool stopped = false;
-  Run([&] {
+  executor_.Schedule([&] {
+    stopped_ = true;
     done_ = nullptr;
     session_.reset();
     server_.reset();
@@ -101,13 +118,12 @@ void SecureSessions::Join(absl::Time now, const AssignmentId& assignment,
   Run([this, now, assignment, device, stream, sink = std::move(sink)] {
     Stream& joined = streams_[assignment];
     joined = {device, stream, sink};
-    if (revocation_list_.has_value()) {
+    // Between sessions there is no list that is fresh for sure.
+    if (server_ != nullptr && session_ != nullptr &&
+        session_->job.members.contains(assignment)) {
       v1::SecureAggregationResponse response;
       *response.mutable_revocation_list() = *revocation_list_;
       Tell(joined, response);
-    }
-    if (server_ != nullptr && session_ != nullptr &&
-        session_->job.members.contains(assignment)) {
       Apply(now, server_->OnConnected(now, device).effects);
     }
   });
@@ -244,15 +260,12 @@ absl::Status SecureSessions::Prepare(absl::Time now) {
     members_ = std::make_unique<secagg::CertificateMembers>(
         root, std::move(issuers), std::move(parsed), kOldestRevocationList);
   } else {
-    members_->SetRevocationList(std::move(parsed));
+    MLEDGE_RETURN_IF_ERROR(members_->SetRevocationList(std::move(parsed)));
   }
-  if (!revocation_list_.has_value() ||
-      revocation_list_->payload() != list->payload()) {
-    revocation_list_ = *std::move(list);
-    v1::SecureAggregationResponse response;
-    *response.mutable_revocation_list() = *revocation_list_;
-    for (const auto& [assignment, stream] : streams_) Tell(stream, response);
-  }
+  revocation_list_ = *std::move(list);
+  v1::SecureAggregationResponse response;
+  *response.mutable_revocation_list() = *revocation_list_;
+  for (const auto& [assignment, stream] : streams_) Tell(stream, response);
   return absl::OkStatus();
 }
 
@@ -264,7 +277,7 @@ void SecureSessions::AppendBaseVersion(absl::Time now) {
       [weak = weak_from_this(), now](absl::StatusOr<VersionLogHead> head) {
         if (const std::shared_ptr<SecureSessions> self = weak.lock()) {
           self->Run([raw = self.get(), now, head = std::move(head)] {
-            raw->Offer(raw->Now(now), head);
+            raw->Offer(now, head);
           });
         }
       });
@@ -309,6 +322,7 @@ absl::StatusOr<secagg::Offer> SecureSessions::MakeOffer(
 void SecureSessions::Offer(absl::Time now,
                            absl::StatusOr<VersionLogHead> head) {
   if (session_ == nullptr || server_ != nullptr) return;  // aborted meanwhile
+  now = Now(now);
   const absl::Status begun = [&]() -> absl::Status {
     if (!head.ok()) return Annotate(head.status(), "the log of versions");
     MLEDGE_ASSIGN_OR_RETURN(secagg::Offer offer, MakeOffer(now, *head));
@@ -446,7 +460,13 @@ void SecureSessions::Lose(const std::vector<secagg::LostDevice>& devices) {
   for (const secagg::LostDevice& lost : devices) {
     LOG(WARNING) << "secure aggregation of round " << session_->job.round
                  << ": device " << lost.device << " was lost at "
-                 << secagg::ToString(lost.round) << ": " << lost.reason;
+                 << secagg::ToString(lost.round) << ": "
+                 << absl::CHexEscape(lost.reason);
+    const auto assignment = assignment_of_.find(lost.device);
+    if (assignment == assignment_of_.end()) continue;
+    result_.end.lost[assignment->second] =
+        StrCat("was lost at \"", secagg::ToString(lost.round),
+               "\" of secure aggregation");
   }
 }
 
@@ -482,6 +502,9 @@ void SecureSessions::Finish() {
   for (const std::string& reason : aborted_) {
     LOG(WARNING) << "secure aggregation of round " << session_->job.round
                  << ": " << reason;
+  }
+  for (const auto& [assignment, content] : result_.end.counted) {
+    result_.end.lost.erase(assignment);
   }
   for (const auto& [assignment, content] : inputs_) {
     if (!result_.end.counted.contains(assignment)) {

@@ -155,6 +155,7 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
   std::set<uint32_t> ended_groups_;
   std::vector<uint32_t> finished_groups_;  // with a sum
   Done done_;
+  bool stopped_ = false;
 
   SequentialExecutor executor_;  // last: its work uses all of the above
 };

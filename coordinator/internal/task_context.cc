@@ -145,7 +145,6 @@ absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
     context.secure_options = ResolveSecureAggregation(
         context.task, Sha256Of(message.payload()), Sha256Of(package_file),
         context.layout->shared_size(), options.registrar_sessions_per_day);
-    MLEDGE_RETURN_IF_ERROR(SecureSessions::Check(*context.secure_options));
   }
   loaded.initial_parameters = std::move(package->package.initial_parameters);
   return loaded;

@@ -294,16 +294,20 @@ TEST_F(SecureRoundTest, WhoLeavesIsNotReady) {
 TEST_F(SecureRoundTest, GoesOnWithThoseWhoAreLeftAfterASessionThatFailed) {
   BothReady();
   round_.BeginSession();
+  // One more gets ready meanwhile; one leaves and says so.
+  EXPECT_THAT(round_.Ready(kStart, ids_[2]), IsOkAndHolds(true));
+  EXPECT_THAT(round_.DeviceFails(ids_[0], "gone"), IsOk());
   round_.SessionAborted(kStart + absl::Seconds(10),
                         {.lost = {{ids_[1], "used up"}}}, "too many lost");
   EXPECT_EQ(round_.state(), State::kCollecting);
   EXPECT_EQ(StateOf(0), AssignmentState::kIssued);
   EXPECT_EQ(StateOf(1), AssignmentState::kFailed);
-  EXPECT_EQ(round_.ready(), 1);
+  EXPECT_EQ(round_.ready(), 2);
   // The plan wants three; two are left.
   EXPECT_EQ(round_.wanted(), 1);
-  EXPECT_THAT(round_.Ready(kStart, ids_[2]), IsOkAndHolds(true));
+  round_.Tick(kStart + absl::Seconds(15));
   EXPECT_TRUE(round_.session_is_due());
+  EXPECT_THAT(round_.BeginSession(), UnorderedElementsAre(ids_[0], ids_[2]));
 }
 
 TEST_F(SecureRoundTest, ASessionThatCostNobodysUpdateIsTriedAgain) {

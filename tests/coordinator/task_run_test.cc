@@ -244,6 +244,25 @@ TEST_F(TaskRunTest, SecureRoundsRunOneSessionUnderANewNumber) {
   EXPECT_EQ(run_->record().version, VersionNumber(1));
 }
 
+// A session may begin at the deadline and go on for a while.
+TEST_F(TaskRunTest, MaskedInputsAreWantedAfterTheDeadline) {
+  TestTaskOptions options;
+  options.size = 4;
+  options.minimum = 3;
+  options.secure = true;
+  Begin(options);
+  const std::vector<AssignmentRecord> assigned = Take(4);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THAT(run_->DeviceReady(now_, assigned[i].id), IsOk());
+  }
+  now_ = assigned[0].expires_at;
+  effects_ = run_->Tick(now_);
+  ASSERT_TRUE(effects_.job.has_value());
+  EXPECT_TRUE(std::holds_alternative<SecureSessionJob>(*effects_.job));
+  EXPECT_THAT(run_->Judge(now_, assigned[0].id, Sha256Of("masked")),
+              IsOkAndHolds(std::nullopt));
+}
+
 TEST_F(TaskRunTest, SecureRoundsTakeNoUpdateInTheClear) {
   TestTaskOptions options;
   options.size = 3;

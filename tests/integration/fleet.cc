@@ -142,20 +142,20 @@ std::string Fleet::WriteData(const std::string& name, int examples, int seed,
 void Fleet::StartAgent(Role role, const std::string& id,
                        const std::string& data, const std::string& index_file) {
   const std::string path = PathOf(id + ".yaml");
-  std::ofstream(path) << "coordinator: " << address_
-                      << "\nstate_directory: " << PathOf("state-" + id)
-                      << "\ntrusted_operators: [alice]\n"
-                      << "trusted_model_signers: [sam]\n"
-                      << "maximum_check_in_interval: 1s\n"
-                      << RegistrarLines(/*with_address=*/false)
-                      << "secure_aggregation: {least_devices: 3, "
-                         "least_alive: 3}\n"
-                      << IdentityLines(IdentityOf(role, id))
-                      << "data:\n  idx:\n    images: " << data
-                      << "-images\n    labels: " << data << "-labels\n"
-                      << (index_file.empty()
-                              ? ""
-                              : StrCat("  index_file: ", index_file, "\n"));
+  std::ofstream(path)
+      << "coordinator: " << address_
+      << "\nstate_directory: " << PathOf("state-" + id)
+      << "\ntrusted_operators: [alice]\n"
+      << "trusted_model_signers: [sam]\n"
+      << "maximum_check_in_interval: 1s\n"
+      << RegistrarLines(/*with_address=*/false)
+      << (registrar_ == nullptr ? ""
+                                : "secure_aggregation: {least_devices: 3, "
+                                  "least_alive: 3}\n")
+      << IdentityLines(IdentityOf(role, id))
+      << "data:\n  idx:\n    images: " << data
+      << "-images\n    labels: " << data << "-labels\n"
+      << (index_file.empty() ? "" : StrCat("  index_file: ", index_file, "\n"));
   devices_[id].reset();
   devices_[id] = std::make_unique<ChildProcess>(
       "mledge-device", std::vector<std::string>{path},

@@ -127,10 +127,8 @@ TEST(UpdateCodecTest, ValuesBeyondTheBoundAreClipped) {
   ASSERT_THAT(sum, IsOk());
   std::vector<float> mean(5);
   ASSERT_THAT(Mean(*sum, kDeltaSection, mean), IsOk());
-  // The bound is rounded up to where the scale is a power of two.
-  EXPECT_GE(mean[0], 1);
-  EXPECT_LT(mean[0], 2);
-  EXPECT_EQ(mean[1], -mean[0]);
+  EXPECT_EQ(mean[0], 1);
+  EXPECT_EQ(mean[1], -1);
   EXPECT_EQ(mean[2], 1);
 }
 

@@ -45,7 +45,10 @@ TEST_F(SchemaTest, MigratesFromEveryOlderVersionWithoutLosingRows) {
       if (from >= 1) {
         ASSERT_THAT(
             (*database)->Execute(
-                "INSERT INTO tasks VALUES ('t', zeroblob(32), zeroblob(32), "
+                "INSERT INTO tasks (id, signed_task, package, submitted_by, "
+                "submitted_at, state, reason, round, version, "
+                "bytes_received, bytes_sent) VALUES ('t', zeroblob(32), "
+                "zeroblob(32), "
                 "'op', 5, 0, '', 3, 2, 7, 8);"
                 "INSERT INTO rounds VALUES ('t', 3, 0, 2, 1, 9);"
                 "INSERT INTO assignments VALUES ('t-3-0', 't', 'd', 3, 0, 4, "
