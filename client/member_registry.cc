@@ -24,16 +24,18 @@ absl::Status MemberRegistry::Update(const v1::SignedMessage& list,
       RevocationList parsed,
       RevocationList::Parse(list, root_, now, list_number_));
   MLEDGE_RETURN_IF_ERROR(parsed.CheckFresh(now));
-  list_number_ = parsed.number();
-  fresh_until_ = parsed.fresh_until();
-  list_digest_ = digest;
+  const uint64_t number = parsed.number();
+  const absl::Time fresh_until = parsed.fresh_until();
   if (members_.has_value()) {
-    members_->SetRevocationList(std::move(parsed));
+    MLEDGE_RETURN_IF_ERROR(members_->SetRevocationList(std::move(parsed)));
   } else {
     // How old a list may grow is the registrar's to say, in the list.
     members_.emplace(root_, issuers_, std::move(parsed),
                      absl::InfiniteDuration());
   }
+  list_number_ = number;
+  fresh_until_ = fresh_until;
+  list_digest_ = digest;
   return absl::OkStatus();
 }
 

@@ -1,4 +1,5 @@
 // Secure aggregation: streams of devices, masked inputs, sessions.
+#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -23,23 +24,33 @@ class CoordinatorImpl::Stream final : public SecureStream {
 
   void OnMessage(absl::Time now,
                  const v1::SecaggDeviceMessage& message) override {
+    if (pending_->load() >= kMostPending) return;
+    pending_->fetch_add(1);
+    const std::shared_ptr<const void> looked_at(
+        nullptr, [pending = pending_](const void*) { pending->fetch_sub(1); });
     {
       MutexLock lock(&coordinator_->mutex_);
       now = coordinator_->Advance(now);
       coordinator_->WithSessions(
-          *context_,
-          [now, id = id_, number = number_, message](SecureSessions& sessions) {
-            sessions.OnMessage(now, id, number, message);
+          *context_, [now, id = id_, number = number_, message,
+                      looked_at](SecureSessions& sessions) {
+            sessions.OnMessage(now, id, number, message, looked_at);
           });
     }
     coordinator_->RunGathered();
   }
 
  private:
+  // Who follows the protocol has one under way; what a device sends beyond
+  // these is thrown away.
+  static constexpr int kMostPending = 8;
+
   CoordinatorImpl* const coordinator_;
   TaskContext* const context_;
   const AssignmentId id_;
   const uint64_t number_;
+  const std::shared_ptr<std::atomic<int>> pending_ =
+      std::make_shared<std::atomic<int>>(0);
 };
 
 namespace {
@@ -228,16 +239,11 @@ CoordinatorImpl::JudgeMaskedInput(const TaskContext& context,
 }
 
 void CoordinatorImpl::PassOnMaskedInput(UploadInHand upload) {
-  const AssignmentId id = upload.assignment.id;
   const absl::StatusOr<Digest> session =
       Digest::FromBytes(upload.header.session());
-  absl::StatusOr<std::string> bytes = dependencies_.storage->ReadSpooled(id);
-  upload.writer.reset();
-  // From here on it lives in the session's sum; a session that dies with the
-  // process is lost, and so are its inputs.
-  dependencies_.storage->DiscardSpooled(std::span(&id, 1)).IgnoreError();
-  if (!session.ok() || !bytes.ok()) {
-    upload.done(session.ok() ? MayPass(bytes.status()) : session.status());
+  if (!session.ok()) {
+    upload.writer.reset();
+    upload.done(session.status());
     return;
   }
   absl::Time now;
@@ -245,15 +251,26 @@ void CoordinatorImpl::PassOnMaskedInput(UploadInHand upload) {
     MutexLock lock(&mutex_);
     now = now_;
   }
-  upload.context->secure->OnMaskedInput(
-      now, id, *session, upload.content, *std::move(bytes),
-      [this, context = upload.context, size = upload.header.size_in_bytes(),
-       done = std::move(upload.done)](v1::UploadResult result) {
-        if (result.outcome() == v1::UploadResult::RECEIVED) {
-          MutexLock lock(&mutex_);
-          context->run->MaskedInputArrived(size);
+  const AssignmentId id = upload.assignment.id;
+  // The writer keeps other uploads of the assignment away.
+  const auto held = std::make_shared<UploadInHand>(std::move(upload));
+  held->context->secure->OnMaskedInput(
+      now, id, *session, held->content,
+      [this, id] { return dependencies_.storage->ReadSpooled(id); },
+      [this, id, held](absl::StatusOr<v1::UploadResult> result) {
+        // From here on it lives in the session's sum; a session that dies with
+        // the process is lost, and so are its inputs.
+        dependencies_.storage->DiscardSpooled(std::span(&id, 1)).IgnoreError();
+        held->writer.reset();
+        if (!result.ok()) {
+          held->done(MayPass(result.status()));
+          return;
         }
-        done(std::move(result));
+        if (result->outcome() == v1::UploadResult::RECEIVED) {
+          MutexLock lock(&mutex_);
+          held->context->run->MaskedInputArrived(held->header.size_in_bytes());
+        }
+        held->done(*std::move(result));
       });
 }
 

@@ -140,8 +140,9 @@ void SecureSessions::Leave(const AssignmentId& assignment, uint64_t stream) {
 
 void SecureSessions::OnMessage(absl::Time now, const AssignmentId& assignment,
                                uint64_t stream,
-                               const v1::SecaggDeviceMessage& message) {
-  Run([this, now, assignment, stream, message] {
+                               const v1::SecaggDeviceMessage& message,
+                               std::shared_ptr<const void> pending) {
+  Run([this, now, assignment, stream, message, pending] {
     const auto found = streams_.find(assignment);
     if (found == streams_.end() || found->second.number != stream ||
         session_ == nullptr || server_ == nullptr ||
@@ -172,12 +173,11 @@ void SecureSessions::EndAssignment(const AssignmentId& assignment,
   });
 }
 
-void SecureSessions::OnMaskedInput(absl::Time now,
-                                   const AssignmentId& assignment,
-                                   const Digest& session, const Digest& content,
-                                   std::string bytes,
-                                   std::function<void(v1::UploadResult)> done) {
-  Run([this, now, assignment, session, content, bytes = std::move(bytes),
+void SecureSessions::OnMaskedInput(
+    absl::Time now, const AssignmentId& assignment, const Digest& session,
+    const Digest& content, std::function<absl::StatusOr<std::string>()> read,
+    std::function<void(absl::StatusOr<v1::UploadResult>)> done) {
+  Run([this, now, assignment, session, content, read = std::move(read),
        done = std::move(done)] {
     if (session_ == nullptr || server_ == nullptr ||
         !session_->job.members.contains(assignment)) {
@@ -185,8 +185,13 @@ void SecureSessions::OnMaskedInput(absl::Time now,
                             "the session of this masked input is over"));
       return;
     }
+    const absl::StatusOr<std::string> bytes = read();
+    if (!bytes.ok()) {
+      done(bytes.status());
+      return;
+    }
     secagg::ServerReaction reaction = server_->OnMaskedInput(
-        now, session_->job.members.at(assignment), session, content, bytes);
+        now, session_->job.members.at(assignment), session, content, *bytes);
     v1::UploadResult::Outcome outcome = v1::UploadResult::REFUSED;
     if (reaction.status.ok()) {
       inputs_[assignment] = content;

@@ -64,8 +64,10 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
   // Only if it is the assignment's stream still: a device may have opened
   // another.
   void Leave(const AssignmentId& assignment, uint64_t stream);
+  // `pending` dies when the message was looked at.
   void OnMessage(absl::Time now, const AssignmentId& assignment,
-                 uint64_t stream, const v1::SecaggDeviceMessage& message);
+                 uint64_t stream, const v1::SecaggDeviceMessage& message,
+                 std::shared_ptr<const void> pending);
   // The assignment has ended: tells the device, if it still listens.
   void EndAssignment(const AssignmentId& assignment,
                      const v1::UploadResult& result);
@@ -90,11 +92,12 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
   void Saved(absl::Time now);
   // The task has ended.
   void Abort(absl::Time now, const std::string& reason);
-  // RECEIVED, TOO_LATE or REFUSED.
-  void OnMaskedInput(absl::Time now, const AssignmentId& assignment,
-                     const Digest& session, const Digest& content,
-                     std::string bytes,
-                     std::function<void(v1::UploadResult)> done);
+  // RECEIVED, TOO_LATE or REFUSED; an error of `read`, which gives the bytes
+  // when their turn has come, so that few of them are in memory.
+  void OnMaskedInput(
+      absl::Time now, const AssignmentId& assignment, const Digest& session,
+      const Digest& content, std::function<absl::StatusOr<std::string>()> read,
+      std::function<void(absl::StatusOr<v1::UploadResult>)> done);
   void Tick(absl::Time now);
   // Forgets everything and waits for what runs; later calls do nothing, and no
   // callback follows. Not from within one.

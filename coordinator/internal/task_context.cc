@@ -169,7 +169,7 @@ absl::Status ValidateUpdate(const TaskContext& context,
                context.layout->fingerprint().ToHex(),
                ": the device must train the task's package"));
   }
-  const absl::Status status = context.training_validator->Validate(update);
+  absl::Status status = context.training_validator->Validate(update);
   if (status.ok()) return status;
   for (const UpdateView::Section& section : update.sections) {
     if (std::cmp_not_equal(section.values.size(),

@@ -385,6 +385,7 @@ void Fleet::Do(int64_t device, SendReport effect) {
 
 void Fleet::Do(int64_t device, Forget) {
   Active& active = *devices_[device].active;
+  active.update = nullptr;
   active.job = nullptr;
   active.run = nullptr;
   active.trained.reset();

@@ -87,7 +87,8 @@ class Fleet {
   // What a device has while it takes its update to a secure sum. Messages of
   // one stream keep their order.
   struct Aggregation {
-    CallId call;  // of the session
+    uint64_t number = 0;  // no other one of the fleet has it
+    CallId call;          // of the session
     std::unique_ptr<SecureFleet::Randomness> randomness;
     std::unique_ptr<SecureParticipation> participation;
     CallId stream_call;
@@ -107,6 +108,7 @@ class Fleet {
     // The round closed while it trained: there will be no update.
     bool skipped = false;
     std::optional<TrainedUpdate> trained;
+    std::shared_ptr<const Update> update;  // for secure aggregation
     std::unique_ptr<Aggregation> aggregation;
   };
   struct Device {
@@ -161,6 +163,7 @@ class Fleet {
       int64_t device, const v1::Assignment& assignment,
       SecureFleet::Randomness& randomness);
   void ReactSecurely(absl::Time time, int64_t device, SecureReaction reaction);
+  bool Aggregates(int64_t device, uint64_t number) const;
   void CarryOutSecurely(int64_t device, SecureEffects effects);
   void Aggregated(int64_t device, absl::StatusOr<SecureOutcome> outcome);
   // Whether the device vanishes here.
@@ -183,6 +186,7 @@ class Fleet {
   std::vector<int64_t> all_test_examples_;
   std::map<Digest, uint64_t> charged_sizes_;
   Traffic traffic_;
+  uint64_t last_aggregation_ = 0;
   int64_t vanished_ = 0;
 };
 

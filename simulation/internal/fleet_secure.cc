@@ -54,6 +54,7 @@ void Fleet::Do(int64_t device, AggregateSecurely effect) {
   Active& active = *devices_[device].active;
   active.aggregation = std::make_unique<Aggregation>();
   Aggregation& aggregation = *active.aggregation;
+  aggregation.number = ++last_aggregation_;
   aggregation.call = effect.call;
   if (!active.trained.has_value()) {
     // Its round had closed: nobody computed the update.
@@ -87,8 +88,10 @@ absl::StatusOr<std::unique_ptr<SecureParticipation>> Fleet::MakeParticipation(
     SecureFleet::Randomness& randomness) {
   Device& state = devices_[device];
   TrainedUpdate& trained = *state.active->trained;
-  std::shared_ptr<const Update> update;
-  if (trained.update.has_value()) {
+  std::shared_ptr<const Update>& update = state.active->update;
+  if (update != nullptr) {
+    // Tried again.
+  } else if (trained.update.has_value()) {
     update = std::make_shared<const Update>(*std::move(trained.update));
   } else {
     MLEDGE_ASSIGN_OR_RETURN(std::unique_ptr<UpdateFile> file,
@@ -104,22 +107,29 @@ absl::StatusOr<std::unique_ptr<SecureParticipation>> Fleet::MakeParticipation(
        .random = &randomness.keys,
        .rounding = &randomness.rounding,
        .registrar = options_.secure->registrar()},
-      assignment, std::move(update),
+      assignment, update,
       {.bytes = state.journal.bytes.Clone(RevealSecret()),
        .masked_input = state.journal.masked_input});
 }
 
 void Fleet::ReactSecurely(absl::Time time, int64_t device,
                           SecureReaction reaction) {
-  const Aggregation* const asked = devices_[device].active->aggregation.get();
+  const uint64_t number = devices_[device].active->aggregation->number;
   React(time, device,
-        [this, device, asked, reaction = std::move(reaction)](Active& active) {
-          if (active.aggregation.get() == asked &&
-              asked->participation != nullptr) {
-            CarryOutSecurely(device, reaction(*asked->participation));
+        [this, device, number, reaction = std::move(reaction)](Active& active) {
+          if (Aggregates(device, number)) {
+            CarryOutSecurely(device,
+                             reaction(*active.aggregation->participation));
           }
           return Effects();
         });
+}
+
+bool Fleet::Aggregates(int64_t device, uint64_t number) const {
+  const std::unique_ptr<Active>& active = devices_[device].active;
+  return active != nullptr && active->aggregation != nullptr &&
+         active->aggregation->number == number &&
+         active->aggregation->participation != nullptr;
 }
 
 void Fleet::CarryOutSecurely(int64_t device, SecureEffects effects) {
@@ -157,24 +167,19 @@ void Fleet::DoSecurely(int64_t device, OpenSecureStream effect) {
   ReactSecurely(
       queue_->now() + Up(device, effect.join.ByteSizeLong()), device,
       [this, device, effect](SecureParticipation& participation) {
-        const Device& state = devices_[device];
-        Aggregation* const aggregation = state.active->aggregation.get();
+        Aggregation& aggregation = *devices_[device].active->aggregation;
         absl::StatusOr<std::unique_ptr<Coordinator::SecureStream>> stream =
             link_.JoinSecureAggregation(
                 queue_->now(), PeerOf(device), effect.join,
-                [this, device, aggregation, generation = state.generation,
-                 call = effect.call](
+                [this, device, number = aggregation.number, call = effect.call](
                     const v1::SecureAggregationResponse& response) {
-                  const Device& to = devices_[device];
-                  if (to.generation != generation || to.active == nullptr ||
-                      to.active->aggregation.get() != aggregation) {
-                    return;
-                  }
-                  aggregation->last_received = std::max(
-                      aggregation->last_received,
+                  if (!Aggregates(device, number)) return;
+                  Aggregation& to = *devices_[device].active->aggregation;
+                  to.last_received = std::max(
+                      to.last_received,
                       queue_->now() + Down(device, SizeOnTheWire(response)));
                   ReactSecurely(
-                      aggregation->last_received, device,
+                      to.last_received, device,
                       [this, call, response](SecureParticipation& to_whom) {
                         return to_whom.OnStreamMessage(queue_->now(), call,
                                                        response);
@@ -184,7 +189,7 @@ void Fleet::DoSecurely(int64_t device, OpenSecureStream effect) {
           return participation.OnStreamClosed(queue_->now(), effect.call,
                                               stream.status());
         }
-        aggregation->stream = *std::move(stream);
+        aggregation.stream = *std::move(stream);
         return SecureEffects();
       });
 }
@@ -230,13 +235,9 @@ void Fleet::DoSecurely(int64_t device, SaveSecaggJournal effect) {
 void Fleet::DoSecurely(int64_t device, UploadMasked effect) {
   if (VanishesBefore(device, kMaskedInput)) return;
   const auto answer =
-      [this, device, generation = devices_[device].generation,
+      [this, device, number = devices_[device].active->aggregation->number,
        call = effect.call](absl::StatusOr<v1::UploadResult> result) {
-        const Device& state = devices_[device];
-        if (state.generation != generation || state.active == nullptr ||
-            state.active->aggregation == nullptr) {
-          return;
-        }
+        if (!Aggregates(device, number)) return;
         const uint64_t bytes = result.ok() ? result->ByteSizeLong() : 0;
         ReactSecurely(
             queue_->now() + Down(device, bytes), device,
