@@ -160,20 +160,26 @@ CoordinatorImpl::JoinSecureAggregation(absl::Time now, const Peer& peer,
       return absl::UnavailableError(
           "the end of this assignment is being written; try again later");
     }
-    MLEDGE_ASSIGN_OR_RETURN(TaskRun::Readiness readiness,
-                            context.run->DeviceReady(now, id));
-    if (readiness.waits) {
+    absl::StatusOr<TaskRun::Readiness> readiness =
+        context.run->DeviceReady(now, id);
+    if (absl::IsNotFound(readiness.status())) {
+      // Its round and the next one have ended since it was looked up.
+      result = UploadResultOf(UpdateOutcome::kTooLate, located.record, "");
+      readiness = TaskRun::Readiness();
+    }
+    MLEDGE_RETURN_IF_ERROR(readiness.status());
+    if (readiness->waits) {
       const uint64_t number = ++last_stream_;
       context.secure_streams[id] = number;
       WithSessions(context, [=](SecureSessions& sessions) {
         sessions.Join(now, id, peer.id, number, sink);
       });
       stream = std::make_unique<Stream>(this, &context, id, number);
-    } else {
+    } else if (!result.has_value()) {
       result = ResultOfEnded(*context.run->FindAssignment(id),
                              context.run->FailureOf(id));
     }
-    Apply(context, std::move(readiness.effects));
+    Apply(context, std::move(readiness->effects));
     Settle();
   }
   RunGathered();

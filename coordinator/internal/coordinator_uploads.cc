@@ -72,8 +72,12 @@ absl::StatusOr<Coordinator::UploadStart> CoordinatorImpl::BeginUpload(
   uint64_t most = options_.maximum_update_bytes;
   {
     MutexLock lock(&mutex_);
-    MLEDGE_ASSIGN_OR_RETURN(std::optional<UpdateOutcome> outcome,
-                            context.run->Judge(now, id, *content));
+    absl::StatusOr<std::optional<UpdateOutcome>> judged =
+        context.run->Judge(now, id, *content);
+    // Its round and the next one have ended since it was looked up.
+    if (absl::IsNotFound(judged.status())) judged = UpdateOutcome::kTooLate;
+    MLEDGE_RETURN_IF_ERROR(judged.status());
+    const std::optional<UpdateOutcome> outcome = *judged;
     if (outcome == UpdateOutcome::kAgain && unrecorded_.contains(id)) {
       // It counts here, and will for good once the record is on the disk.
       const absl::Status why = MayPass(commit_status_);
@@ -213,6 +217,10 @@ void CoordinatorImpl::CountUpload(UploadInHand upload,
     MutexLock lock(&mutex_);
     absl::StatusOr<TaskRun::Arrival> arrival = run.UpdateArrived(
         now_, record.id, upload.content, upload.header.size_in_bytes(), update);
+    if (absl::IsNotFound(arrival.status())) {
+      // Its round and the next one have ended while it arrived.
+      arrival = TaskRun::Arrival{.outcome = UpdateOutcome::kTooLate};
+    }
     failed = arrival.status();
     if (arrival.ok()) {
       const UpdateOutcome outcome = arrival->outcome;
