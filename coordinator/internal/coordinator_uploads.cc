@@ -265,8 +265,9 @@ void CoordinatorImpl::FailUpload(UploadInHand upload, const absl::Status& why) {
     // upload that is about to end.
     const absl::StatusOr<std::optional<UpdateOutcome>> outcome =
         run.Judge(now_, upload.assignment.id, upload.content);
-    if (outcome.ok() && *outcome == UpdateOutcome::kTooLate) {
-      result = UploadResultOf(**outcome, upload.assignment, "");
+    if (absl::IsNotFound(outcome.status()) ||
+        (outcome.ok() && *outcome == UpdateOutcome::kTooLate)) {
+      result = UploadResultOf(UpdateOutcome::kTooLate, upload.assignment, "");
     }
   }
   if (result.has_value()) {
