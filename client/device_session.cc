@@ -8,17 +8,6 @@
 #include "mledge/core/strings.h"
 
 namespace mledge {
-namespace {
-
-TrainingRandom JitterStream(const DeviceId& device, std::string_view purpose) {
-  return TrainingRandom(TrainingRandom::Stream{.task_seed = 0,
-                                               .device = device.value(),
-                                               .ordinal = 0,
-                                               .purpose = purpose});
-}
-
-}  // namespace
-
 DeviceSession::DeviceSession(Options options,
                              std::shared_ptr<PackageCache> cache)
     : options_(std::move(options)),

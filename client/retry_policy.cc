@@ -5,6 +5,13 @@
 
 namespace mledge {
 
+TrainingRandom JitterStream(const DeviceId& device, std::string_view purpose) {
+  return TrainingRandom(TrainingRandom::Stream{.task_seed = 0,
+                                               .device = device.value(),
+                                               .ordinal = 0,
+                                               .purpose = purpose});
+}
+
 absl::Duration RetryBackoff::Next() {
   // 2^40 times any useful initial pause is beyond any useful maximum.
   const int exponent = std::min(failures_, 40);

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "mledge/core/ids.h"
 #include "mledge/core/training_random.h"
 
 // When to try a failed call again. Every call of the device service is
@@ -50,6 +52,9 @@ inline constexpr PermanentFailures kPermanentReportFailures = {
     absl::StatusCode::kInvalidArgument, absl::StatusCode::kNotFound,
     absl::StatusCode::kPermissionDenied, absl::StatusCode::kFailedPrecondition,
     absl::StatusCode::kUnimplemented};
+
+// Public randomness for a device's pauses, which differ from device to device.
+TrainingRandom JitterStream(const DeviceId& device, std::string_view purpose);
 
 // Exponential backoff with full jitter: the n-th pause is uniform on
 // [0, min(maximum, initial · 2ⁿ)], but at least `minimum` (so that a failure

@@ -14,17 +14,6 @@
 // themselves, one after the other, are in secure_participation_sessions.cc.
 
 namespace mledge {
-namespace {
-
-TrainingRandom JitterStream(const DeviceId& device, std::string_view purpose) {
-  return TrainingRandom(TrainingRandom::Stream{.task_seed = 0,
-                                               .device = device.value(),
-                                               .ordinal = 0,
-                                               .purpose = purpose});
-}
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<SecureParticipation>>
 SecureParticipation::Create(Options options, Dependencies dependencies,
                             const v1::Assignment& assignment,

@@ -149,10 +149,13 @@ void CoordinatorImpl::Settle() {
       next = std::min(next, context->run->NextTime());
     }
   }
-  if (next < wake_at_ && !shut_down_) {
-    wake_at_ = next;
-    Later([this, next] { dependencies_.wake_at(next); });
-  }
+  WakeAt(next);
+}
+
+void CoordinatorImpl::WakeAt(absl::Time time) {
+  if (time >= wake_at_ || shut_down_) return;
+  wake_at_ = time;
+  Later([this, time] { dependencies_.wake_at(time); });
 }
 
 void CoordinatorImpl::Later(std::function<void()> work) {
@@ -237,10 +240,7 @@ void CoordinatorImpl::CommitFailed(Batch batch, const absl::Status& status) {
       fenced_ = status;
     } else {
       retry_commit_at_ = now_ + TaskRun::kRetryPause;
-      if (retry_commit_at_ < wake_at_ && !shut_down_) {
-        wake_at_ = retry_commit_at_;
-        Later([this, at = wake_at_] { dependencies_.wake_at(at); });
-      }
+      WakeAt(retry_commit_at_);
     }
   }
   const absl::Status told =

@@ -109,6 +109,8 @@ class CoordinatorImpl final : public Coordinator {
   // Gives waiting devices to hungry tasks, sets the timer, begins the commit.
   // Call it last; then Run what has gathered, without the lock.
   void Settle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Has Tick called at that time, unless it will be called sooner.
+  void WakeAt(absl::Time time) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Later(std::function<void()> work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Says `value` once the batch under way is durable, else why it is not.
   template <typename T>
@@ -183,7 +185,7 @@ class CoordinatorImpl final : public Coordinator {
   void TickSecureSessions(TaskContext& context, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Why a masked input is not wanted; nothing: it is.
-  absl::StatusOr<std::optional<v1::UploadResult>> JudgeMaskedInput(
+  std::optional<v1::UploadResult> JudgeMaskedInput(
       const TaskContext& context, AssignmentKind kind,
       const v1::UploadHeader& header) const;
   void LeaveStream(TaskContext& context, const AssignmentId& id,

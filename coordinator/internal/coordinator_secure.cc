@@ -225,14 +225,13 @@ void CoordinatorImpl::TellEndOfAssignment(TaskContext& context,
 
 // Masked inputs.
 
-absl::StatusOr<std::optional<v1::UploadResult>>
-CoordinatorImpl::JudgeMaskedInput(const TaskContext& context,
-                                  AssignmentKind kind,
-                                  const v1::UploadHeader& header) const {
+std::optional<v1::UploadResult> CoordinatorImpl::JudgeMaskedInput(
+    const TaskContext& context, AssignmentKind kind,
+    const v1::UploadHeader& header) const {
   const bool masked = !header.session().empty();
   // Evaluators report in the clear.
   if (masked == (context.secure != nullptr && kind == AssignmentKind::kTrain)) {
-    return std::optional<v1::UploadResult>();
+    return std::nullopt;
   }
   return MakeUploadResult(
       v1::UploadResult::REFUSED,
@@ -340,11 +339,7 @@ void CoordinatorImpl::SaveSecureSum(
       context.save_again = [this, &context, round, result] {
         SaveSecureSum(context, round, result);
       };
-      const absl::Time at = now_ + TaskRun::kRetryPause;
-      if (at < wake_at_ && !shut_down_) {
-        wake_at_ = at;
-        Later([this, at] { dependencies_.wake_at(at); });
-      }
+      WakeAt(now_ + TaskRun::kRetryPause);
     } else {
       context.sum = std::move(result->sum);
       context.sum_round = round;

@@ -90,8 +90,7 @@ absl::StatusOr<Coordinator::UploadStart> CoordinatorImpl::BeginUpload(
           UploadResultOf(*outcome, located.record, context.run->FailureOf(id));
       return start;
     }
-    MLEDGE_ASSIGN_OR_RETURN(
-        start.result, JudgeMaskedInput(context, located.record.kind, header));
+    start.result = JudgeMaskedInput(context, located.record.kind, header);
     if (start.result.has_value()) return start;
     // While it runs, the layout is there.
     most = std::min(most, MaximumUpdateBytes(context, located.record.kind));

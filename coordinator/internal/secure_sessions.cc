@@ -107,9 +107,9 @@ absl::Time SecureSessions::Now(absl::Time now) const {
 
 // Streams.
 
-void SecureSessions::Tell(const Stream& stream,
-                          const v1::SecureAggregationResponse& message) {
-  stream.sink(message);
+bool SecureSessions::InSession(const AssignmentId& assignment) const {
+  return session_ != nullptr && server_ != nullptr &&
+         session_->job.members.contains(assignment);
 }
 
 void SecureSessions::Join(absl::Time now, const AssignmentId& assignment,
@@ -119,11 +119,10 @@ void SecureSessions::Join(absl::Time now, const AssignmentId& assignment,
     Stream& joined = streams_[assignment];
     joined = {device, stream, sink};
     // Between sessions there is no list that is fresh for sure.
-    if (server_ != nullptr && session_ != nullptr &&
-        session_->job.members.contains(assignment)) {
+    if (InSession(assignment)) {
       v1::SecureAggregationResponse response;
       *response.mutable_revocation_list() = *revocation_list_;
-      Tell(joined, response);
+      joined.sink(response);
       Apply(now, server_->OnConnected(now, device).effects);
     }
   });
@@ -145,8 +144,7 @@ void SecureSessions::OnMessage(absl::Time now, const AssignmentId& assignment,
   Run([this, now, assignment, stream, message, pending] {
     const auto found = streams_.find(assignment);
     if (found == streams_.end() || found->second.number != stream ||
-        session_ == nullptr || server_ == nullptr ||
-        !session_->job.members.contains(assignment)) {
+        !InSession(assignment)) {
       return;  // of a session that is over
     }
     const DeviceId device = found->second.device;
@@ -169,7 +167,7 @@ void SecureSessions::EndAssignment(const AssignmentId& assignment,
     streams_.erase(found);
     v1::SecureAggregationResponse response;
     *response.mutable_result() = result;
-    Tell(stream, response);
+    stream.sink(response);
   });
 }
 
@@ -179,8 +177,7 @@ void SecureSessions::OnMaskedInput(
     std::function<void(absl::StatusOr<v1::UploadResult>)> done) {
   Run([this, now, assignment, session, content, read = std::move(read),
        done = std::move(done)] {
-    if (session_ == nullptr || server_ == nullptr ||
-        !session_->job.members.contains(assignment)) {
+    if (!InSession(assignment)) {
       done(MakeUploadResult(v1::UploadResult::TOO_LATE,
                             "the session of this masked input is over"));
       return;
@@ -270,7 +267,7 @@ absl::Status SecureSessions::Prepare(absl::Time now) {
   revocation_list_ = *std::move(list);
   v1::SecureAggregationResponse response;
   *response.mutable_revocation_list() = *revocation_list_;
-  for (const auto& [assignment, stream] : streams_) Tell(stream, response);
+  for (const auto& [assignment, stream] : streams_) stream.sink(response);
   return absl::OkStatus();
 }
 
@@ -393,7 +390,7 @@ void SecureSessions::Do(absl::Time, secagg::SendToDevices& effect) {
     const auto assignment = assignment_of_.find(device);
     if (assignment == assignment_of_.end()) continue;
     const auto stream = streams_.find(assignment->second);
-    if (stream != streams_.end()) Tell(stream->second, response);
+    if (stream != streams_.end()) stream->second.sink(response);
   }
 }
 

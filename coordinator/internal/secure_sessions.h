@@ -136,7 +136,7 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
   bool EveryGroupHasEnded() const;
   void Lose(const std::vector<secagg::LostDevice>& devices);
   void Finish();
-  void Tell(const Stream& stream, const v1::SecureAggregationResponse& message);
+  bool InSession(const AssignmentId& assignment) const;
   absl::Time Now(absl::Time now) const;
 
   const Options options_;
