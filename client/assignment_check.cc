@@ -233,6 +233,11 @@ absl::Status CheckAgainstTask(const v1::Assignment& assignment,
         StrCat("the task is for population '", task.population(),
                "', this device is in '", policy.population, "'"));
   }
+  if (task.privacy().mechanism() > v1::Privacy::NONE) {
+    return absl::UnimplementedError(
+        "the task asks for differential privacy, which this device cannot give "
+        "yet; run a newer one");
+  }
   MLEDGE_RETURN_IF_ERROR(CheckSecure(assignment, task, task_sha256, policy));
   const absl::StatusOr<Digest> package =
       Digest::FromBytes(assignment.package().sha256());

@@ -142,6 +142,18 @@ void ValidateSecureAggregationPolicy(v1::SecureAggregationPolicy* policy,
                          "secure_aggregation.sessions_per_day", problems);
 }
 
+// What a device demands of a task's differential privacy.
+void ValidatePrivacyPolicy(v1::PrivacyPolicy* policy, Problems* problems) {
+  if (!policy->has_epsilon_limit()) policy->set_epsilon_limit(10);
+  problems->RequirePositive("privacy.epsilon_limit", policy->epsilon_limit(),
+                            "10");
+  if (!policy->has_delta_limit()) policy->set_delta_limit(1e-5);
+  problems->Require(policy->delta_limit() > 0 && policy->delta_limit() < 1,
+                    "privacy.delta_limit",
+                    StrCat("is ", policy->delta_limit(),
+                           "; write a number between 0 and 1, such as 1e-6"));
+}
+
 // `value` in whole seconds from `least` to a year.
 void ValidateDuration(const google::protobuf::Duration& value, int64_t least,
                       std::string_view field, Problems* problems) {
@@ -189,6 +201,7 @@ absl::Status ValidateDeviceConfig(v1::DeviceConfig* config) {
   if (config->maximum_state_bytes() == 0) {
     config->set_maximum_state_bytes(uint64_t{1} << 30);
   }
+  ValidatePrivacyPolicy(config->mutable_privacy(), &problems);
   if (config->has_registrar()) {
     ValidateRegistrar(/*address_needed=*/false, config->mutable_registrar(),
                       &problems);

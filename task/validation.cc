@@ -223,6 +223,7 @@ absl::Status ValidateTask(v1::Task* task) {
   problems.Require(!task->stop().has_target_metric() ||
                        std::isfinite(task->stop().target_metric()),
                    "stop.target_metric", "is not a finite number");
+  task_internal::ValidatePrivacy(task, &problems);
   if (task->has_simulation()) {
     task_internal::ValidateSimulation(task, &problems);
   }

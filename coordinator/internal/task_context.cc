@@ -120,6 +120,12 @@ absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
                " was not validated: cohort.size and stop.rounds must be at "
                "least 1"));
   }
+  if (task.privacy().mechanism() > v1::Privacy::NONE) {
+    return absl::UnimplementedError(
+        StrCat("task ", task.name(),
+               " asks for differential privacy, which this coordinator cannot "
+               "give: leave the section `privacy` out, or run a newer one"));
+  }
   absl::StatusOr<UnverifiedPackageFile> package =
       ParsePackageFileUnverified(package_file);
   if (!package.ok()) return Annotate(package.status(), "model package");

@@ -100,6 +100,26 @@ void ValidateDeviceModel(v1::DeviceModel* model, Problems* problems) {
                             model->dropout_probability());
 }
 
+void ValidateNoiseCohort(const v1::Task& task, v1::Simulation* simulation,
+                         Problems* problems) {
+  if (task.privacy().mechanism() == v1::Privacy::NONE) {
+    problems->Require(simulation->noise_cohort() == 0,
+                      "simulation.noise_cohort",
+                      "goes with a `privacy` section only; leave it out");
+    return;
+  }
+  const int64_t size = task.cohort().size();
+  if (simulation->noise_cohort() == 0) simulation->set_noise_cohort(size);
+  problems->Require(
+      simulation->noise_cohort() >= size &&
+          simulation->noise_cohort() <= kMostDevices,
+      "simulation.noise_cohort",
+      StrCat("is ", simulation->noise_cohort(),
+             "; write the size of a round in the deployment, from "
+             "cohort.size, which is ",
+             size, ", to ", kMostDevices));
+}
+
 }  // namespace
 
 void ValidateSimulation(v1::Task* task, Problems* problems) {
@@ -116,6 +136,7 @@ void ValidateSimulation(v1::Task* task, Problems* problems) {
   ValidatePartition(simulation, problems);
   ValidateDevices(*task, problems);
   ValidateDeviceModel(simulation->mutable_device_model(), problems);
+  ValidateNoiseCohort(*task, simulation, problems);
 }
 
 }  // namespace mledge::task_internal

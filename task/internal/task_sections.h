@@ -11,7 +11,8 @@ namespace mledge::task_internal {
 
 void ValidateModel(v1::ModelReference* model, Problems* problems);
 void ValidateLocalTraining(v1::LocalTraining* training, Problems* problems);
-// `task`'s other sections are valid already, if they can be.
+// For both: `task`'s other sections are valid already, if they can be.
+void ValidatePrivacy(v1::Task* task, Problems* problems);
 void ValidateSimulation(v1::Task* task, Problems* problems);
 
 }  // namespace mledge::task_internal

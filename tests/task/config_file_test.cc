@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mledge/core/file.h"
 #include "mledge/core/strings.h"
 #include "mledge/task/validation.h"
+#include "mledge/tests/support/proto_matchers.h"
 #include "mledge/tests/support/status_matchers.h"
 #include "mledge/tests/support/temp_directory.h"
 
@@ -53,6 +55,8 @@ TEST(LoadDeviceConfigTest, FillsInDefaultsAndResolvesPaths) {
   EXPECT_EQ(config->population(), "default");
   EXPECT_EQ(config->threads(), 1);
   EXPECT_EQ(config->maximum_check_in_interval().seconds(), 60);
+  EXPECT_THAT(config->privacy(),
+              EqualsProto("epsilon_limit: 10 delta_limit: 1e-5"));
   EXPECT_EQ(config->maximum_state_bytes(), 1073741824u);
   EXPECT_EQ(config->log().level(), "info");
   EXPECT_EQ(config->data().idx().standard_deviation(), 1);
@@ -118,6 +122,18 @@ TEST(LoadDeviceConfigTest, CorruptFractionMayBeNone) {
                                {"secure_aggregation.corrupt_fraction=0"});
   ASSERT_THAT(config, IsOk());
   EXPECT_EQ(config->secure_aggregation().corrupt_fraction(), 0);
+}
+
+TEST(LoadDeviceConfigTest, NamesEveryBadFieldOfPrivacy) {
+  for (const auto& [override_, part] :
+       {std::pair{"privacy.epsilon_limit=0", "privacy.epsilon_limit: is 0"},
+        std::pair{"privacy.epsilon_limit=-1", "privacy.epsilon_limit: is -1"},
+        std::pair{"privacy.delta_limit=0", "privacy.delta_limit: is 0"},
+        std::pair{"privacy.delta_limit=1", "privacy.delta_limit: is 1"}}) {
+    EXPECT_THAT(LoadText(kDevice, LoadDeviceConfig, {override_}),
+                StatusIs(StatusCode::kInvalidArgument, HasSubstr(part)))
+        << override_;
+  }
 }
 
 TEST(LoadDeviceConfigTest, NamesEveryBadFieldOfSecureAggregation) {

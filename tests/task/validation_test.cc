@@ -73,6 +73,7 @@ TEST(ValidateTaskTest, WritesOutEveryDefault) {
       deadline { seconds: 600 }
     }
     stop { rounds: 3 }
+    privacy { mechanism: NONE }
     simulation {
       devices: 20
       training_data { idx { images: "i" labels: "l" standard_deviation: 1 } }
