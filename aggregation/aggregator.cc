@@ -103,7 +103,8 @@ absl::Status Mean(const AggregationSum& sum, std::string_view section,
     return absl::FailedPreconditionError("the sum holds no update");
   }
   const double divisor =
-      std::ldexp(static_cast<double>(sum.weight_sum), sum.fraction_bits);
+      std::ldexp(static_cast<double>(sum.weight_sum), sum.fraction_bits) /
+      sum.unit;
   ParallelFor(pool, static_cast<int64_t>(out.size()), kGrain,
               [&](int64_t begin, int64_t end) {
                 for (int64_t i = begin; i < end; ++i) {

@@ -69,6 +69,9 @@ struct AggregationSum {
   int fraction_bits = 0;
   int64_t weight_sum = 0;
   int64_t count = 0;  // updates in the sum
+  // What means are multiplied by: 1, or the norm that the updates of a private
+  // task were divided by. No part of a checkpoint.
+  double unit = 1;
 
   bool operator==(const AggregationSum&) const = default;
   const Section* FindSection(std::string_view name) const;
@@ -77,8 +80,8 @@ struct AggregationSum {
 };
 
 // Weighted mean of a section, formed in double and rounded once to float32:
-// integer / (weight_sum · 2^f). INVALID_ARGUMENT: no such section, or `out` of
-// another size. FAILED_PRECONDITION: the sum is empty.
+// integer · unit / (weight_sum · 2^f). INVALID_ARGUMENT: no such section, or
+// `out` of another size. FAILED_PRECONDITION: the sum is empty.
 absl::Status Mean(const AggregationSum& sum, std::string_view section,
                   std::span<float> out, ThreadPool* pool = nullptr);
 

@@ -150,7 +150,8 @@ absl::Status ServerOptimizer::Apply(const AggregationSum& sum,
     return absl::FailedPreconditionError("the sum holds no update");
   }
   const double divisor =
-      std::ldexp(static_cast<double>(sum.weight_sum), sum.fraction_bits);
+      std::ldexp(static_cast<double>(sum.weight_sum), sum.fraction_bits) /
+      sum.unit;
   float* values = parameters->values().data();
   Mutex mutex;
   int64_t first_bad = shared;

@@ -27,6 +27,11 @@ inline constexpr std::string_view kLossSumScalar = "loss_sum";
 // (mean squared error).
 inline constexpr std::string_view kMetricSumScalar = "metric_sum";
 
+// Training updates of private tasks with adaptive clipping: whether the update
+// was within the clip norm, +1/2 or -1/2, so that its sum does not tell how
+// many devices there are.
+inline constexpr std::string_view kClipBitScalar = "clip_bit";
+
 struct UpdateSection {
   std::string name;
   AlignedFloats values;

@@ -18,9 +18,24 @@ namespace {
 
 constexpr int kMostValueBits = 24;  // of float32's significand
 constexpr int64_t kLargestWeightBound = std::numeric_limits<int32_t>::max();
-// The last one is the update's weight.
-constexpr std::array<std::string_view, 4> kScalars = {
-    kExamplesScalar, kLossSumScalar, kMetricSumScalar, "weight"};
+constexpr std::string_view kWeight = "weight";
+
+struct ScalarBoundOf {
+  std::string_view name;
+  double bound = 0;
+};
+
+// The section of scalars; the update's weight is the last one.
+std::vector<ScalarBoundOf> ScalarsOf(const UpdateCodecOptions& options) {
+  const auto most_examples = static_cast<double>(options.weight_bound);
+  const double most_loss = most_examples * UpdateCodec::kLargestMeanLoss;
+  std::vector<ScalarBoundOf> scalars = {{kExamplesScalar, most_examples},
+                                        {kLossSumScalar, most_loss},
+                                        {kMetricSumScalar, most_loss}};
+  if (options.clip_bit) scalars.push_back({kClipBitScalar, 0.5});
+  scalars.push_back({kWeight, options.uniform_weight ? 1 : most_examples});
+  return scalars;
+}
 
 double LargestInteger(int bits) { return std::ldexp(1.0, bits - 1) - 1; }
 
@@ -58,6 +73,33 @@ absl::StatusOr<Modulus> LeastModulus(int64_t updates, int64_t weight,
              " updates of ", bits, " bits with weights up to ", weight));
 }
 
+// Sums on the grid against what the plain aggregator's integers can hold.
+absl::StatusOr<Modulus> ModulusOfGrid(const UpdateCodecOptions& options,
+                                      int fraction_bits) {
+  const ValueGrid& grid = *options.grid;
+  if (!options.uniform_weight || options.value_bits != 0 ||
+      grid.fraction_bits < 0 || grid.fraction_bits > fraction_bits ||
+      grid.modulus_bits - 1 - grid.fraction_bits + fraction_bits > 62) {
+    return absl::InvalidArgumentError(StrCat(
+        "secure aggregation of values in steps of 2^-", grid.fraction_bits,
+        " modulo 2^", grid.modulus_bits, ", added up in steps of 2^-",
+        fraction_bits, ": a number is out of its range"));
+  }
+  return Modulus::Create(grid.modulus_bits);
+}
+
+absl::StatusOr<Quantizer> ScalarQuantizer(const UpdateCodecOptions& options,
+                                          Modulus modulus) {
+  const int bits = std::min(MostExactBits(modulus, options.maximum_updates, 1),
+                            kMostValueBits);
+  QuantizerOptions scalars = {.modulus = modulus,
+                              .maximum_updates = options.maximum_updates};
+  for (const auto& [name, bound] : ScalarsOf(options)) {
+    scalars.ranges.push_back(Range(name, 1, bound, bits, /*weighted=*/false));
+  }
+  return Quantizer::Create(std::move(scalars));
+}
+
 }  // namespace
 
 absl::StatusOr<UpdateCodec> UpdateCodec::Create(
@@ -76,6 +118,17 @@ absl::StatusOr<UpdateCodec> UpdateCodec::Create(
   const int64_t weight = options.uniform_weight ? 1 : options.weight_bound;
   MLEDGE_ASSIGN_OR_RETURN(const Modulus widest,
                           Modulus::Create(Modulus::kMostBits));
+  MLEDGE_ASSIGN_OR_RETURN(const int fraction_bits,
+                          FractionBits({.value_bound = options.value_bound,
+                                        .weight_bound = weight,
+                                        .maximum_updates = updates}));
+  MLEDGE_ASSIGN_OR_RETURN(Quantizer scalars, ScalarQuantizer(options, widest));
+  if (options.grid.has_value()) {
+    MLEDGE_ASSIGN_OR_RETURN(const Modulus modulus,
+                            ModulusOfGrid(options, fraction_bits));
+    return UpdateCodec(options, fraction_bits, options.grid->fraction_bits,
+                       modulus, std::nullopt, std::move(scalars));
+  }
   const int most =
       std::min(MostExactBits(widest, updates, weight), kMostValueBits);
   const int bits = options.value_bits > 0 ? options.value_bits : most;
@@ -89,43 +142,30 @@ absl::StatusOr<UpdateCodec> UpdateCodec::Create(
         "local_training.max_examples), use weighting: uniform, or divide the "
         "cohort with secure_aggregation.group_size"));
   }
-  MLEDGE_ASSIGN_OR_RETURN(const int fraction_bits,
-                          FractionBits({.value_bound = options.value_bound,
-                                        .weight_bound = weight,
-                                        .maximum_updates = updates}));
-
   QuantizerOptions values = {
       .modulus = widest, .maximum_updates = updates, .maximum_weight = weight};
   MLEDGE_ASSIGN_OR_RETURN(values.modulus, LeastModulus(updates, weight, bits));
   values.ranges = {Range(kDeltaSection, options.shared_size,
                          options.value_bound, bits, /*weighted=*/true)};
-  if (FractionBitsFor(options.value_bound, bits) > fraction_bits) {
+  const int value_fraction_bits = FractionBitsFor(options.value_bound, bits);
+  if (value_fraction_bits > fraction_bits) {
     return absl::FailedPreconditionError(
         StrCat("secure aggregation: the bounds are too wide for ", bits,
                " bits a value"));
   }
+  const Modulus modulus = values.modulus;
   MLEDGE_ASSIGN_OR_RETURN(Quantizer value_quantizer,
                           Quantizer::Create(std::move(values)));
+  return UpdateCodec(options, fraction_bits, value_fraction_bits, modulus,
+                     std::move(value_quantizer), std::move(scalars));
+}
 
-  const int scalar_bits =
-      std::min(MostExactBits(widest, updates, 1), kMostValueBits);
-  const auto most_examples = static_cast<double>(options.weight_bound);
-  const std::array<double, kScalars.size()> bounds = {
-      most_examples, most_examples * kLargestMeanLoss,
-      most_examples * kLargestMeanLoss, static_cast<double>(weight)};
-  QuantizerOptions scalars = {.modulus = widest, .maximum_updates = updates};
-  for (size_t i = 0; i < kScalars.size(); ++i) {
-    scalars.ranges.push_back(
-        Range(kScalars[i], 1, bounds[i], scalar_bits, /*weighted=*/false));
-  }
-  MLEDGE_ASSIGN_OR_RETURN(Quantizer scalar_quantizer,
-                          Quantizer::Create(std::move(scalars)));
-  return UpdateCodec(options, fraction_bits, std::move(value_quantizer),
-                     std::move(scalar_quantizer));
+double UpdateCodec::value_step() const {
+  return std::ldexp(1.0, -value_fraction_bits_);
 }
 
 std::vector<OfferSection> UpdateCodec::sections() const {
-  return {{.length = values_.size(), .modulus = values_.options().modulus},
+  return {{.length = options_.shared_size, .modulus = value_modulus_},
           {.length = scalars_.size(), .modulus = scalars_.options().modulus}};
 }
 
@@ -134,7 +174,7 @@ absl::StatusOr<std::vector<ModularVector>> UpdateCodec::Encode(
   if (update.sections.size() != 1 || update.sections[0].name != kDeltaSection ||
       std::cmp_not_equal(update.sections[0].values.span().size(),
                          options_.shared_size) ||
-      update.scalars.size() != kScalars.size() - 1) {
+      update.scalars.size() != ScalarsOf(options_).size() - 1) {
     return absl::InvalidArgumentError(StrCat(
         "an update with ", update.sections.size(), " sections and ",
         update.scalars.size(), " scalars, where secure aggregation takes ",
@@ -149,29 +189,54 @@ absl::StatusOr<std::vector<ModularVector>> UpdateCodec::Encode(
         "local_training.max_examples"));
   }
   const int64_t weight = options_.uniform_weight ? 1 : update.weight;
-  std::vector<ModularVector> sections;
-  for (const OfferSection& section : this->sections()) {
-    MLEDGE_ASSIGN_OR_RETURN(
-        ModularVector vector,
-        ModularVector::Create(section.modulus, section.length));
-    sections.push_back(std::move(vector));
+  MLEDGE_ASSIGN_OR_RETURN(
+      ModularVector values,
+      EncodeValues(update.sections[0].values.span(), weight, random));
+  std::vector<float> scalars;
+  for (const auto& [name, bound] : ScalarsOf(options_)) {
+    scalars.push_back(static_cast<float>(
+        name == kWeight ? static_cast<double>(weight) : update.Scalar(name)));
   }
-  // The quantizer's own bound is larger: where its scale is a power of two.
-  const std::span<const float> values = update.sections[0].values.span();
-  std::vector<float> clipped(values.begin(), values.end());
-  const auto bound = static_cast<float>(options_.value_bound);
-  for (float& value : clipped) {
-    if (std::abs(value) > bound) value = std::copysign(bound, value);
-  }
+  MLEDGE_ASSIGN_OR_RETURN(
+      ModularVector encoded_scalars,
+      ModularVector::Create(scalars_.options().modulus, scalars_.size()));
   MLEDGE_RETURN_IF_ERROR(
-      values_.Quantize(clipped, weight, random, &sections[0]));
-  std::array<float, kScalars.size()> scalars;
-  for (size_t i = 0; i + 1 < kScalars.size(); ++i) {
-    scalars[i] = static_cast<float>(update.Scalar(kScalars[i]));
-  }
-  scalars.back() = static_cast<float>(weight);
-  MLEDGE_RETURN_IF_ERROR(scalars_.Quantize(scalars, 1, random, &sections[1]));
+      scalars_.Quantize(scalars, 1, random, &encoded_scalars));
+  std::vector<ModularVector> sections;
+  sections.push_back(std::move(values));
+  sections.push_back(std::move(encoded_scalars));
   return sections;
+}
+
+absl::StatusOr<ModularVector> UpdateCodec::EncodeValues(
+    std::span<const float> values, int64_t weight, SecretRandom& random) const {
+  MLEDGE_ASSIGN_OR_RETURN(
+      ModularVector encoded,
+      ModularVector::Create(value_modulus_, options_.shared_size));
+  if (values_.has_value()) {
+    // The quantizer's own bound is larger: where its scale is a power of two.
+    std::vector<float> clipped(values.begin(), values.end());
+    const auto bound = static_cast<float>(options_.value_bound);
+    for (float& value : clipped) {
+      if (std::abs(value) > bound) value = std::copysign(bound, value);
+    }
+    MLEDGE_RETURN_IF_ERROR(
+        values_->Quantize(clipped, weight, random, &encoded));
+    return encoded;
+  }
+  const double scale = std::ldexp(1.0, value_fraction_bits_);
+  for (size_t i = 0; i < values.size(); ++i) {
+    // Exact: a float32 and a power of two.
+    const double scaled = static_cast<double>(values[i]) * scale;
+    if (!(std::abs(scaled) < 0x1p31) || scaled != std::trunc(scaled)) {
+      return absl::InvalidArgumentError(
+          StrCat("value ", i, " of the update is ", values[i],
+                 ", which is no multiple of 2^-", value_fraction_bits_,
+                 " below 2^", 31 - value_fraction_bits_));
+    }
+    encoded.Set(static_cast<int64_t>(i), static_cast<int64_t>(scaled));
+  }
+  return encoded;
 }
 
 absl::StatusOr<AggregationSum> UpdateCodec::Decode(
@@ -191,7 +256,7 @@ absl::StatusOr<AggregationSum> UpdateCodec::Decode(
   AggregationSum decoded;
   decoded.fraction_bits = fraction_bits_;
   decoded.count = count;
-  const int shift = fraction_bits_ - std::ilogb(values_.scale(0));
+  const int shift = fraction_bits_ - value_fraction_bits_;
   AggregationSum::Section& section = decoded.sections.emplace_back();
   section.name = std::string(kDeltaSection);
   section.integers.resize(static_cast<size_t>(sum[0].size()));
@@ -199,20 +264,22 @@ absl::StatusOr<AggregationSum> UpdateCodec::Decode(
     section.integers[static_cast<size_t>(i)] =
         ShiftLeft(sum[0].centered(i), shift);
   }
-  for (size_t i = 0; i + 1 < kScalars.size(); ++i) {
+  const std::vector<ScalarBoundOf> names = ScalarsOf(options_);
+  const size_t weight_index = names.size() - 1;
+  for (size_t i = 0; i < weight_index; ++i) {
     const int64_t integer = sum[1].centered(static_cast<int64_t>(i));
     const int fraction = std::ilogb(scalars_.scale(i));
     decoded.scalars.push_back(
-        {.name = std::string(kScalars[i]),
+        {.name = std::string(names[i].name),
          .integer = fraction <= kScalarFractionBits
                         ? ShiftLeft(integer, kScalarFractionBits - fraction)
                         : integer >> (fraction - kScalarFractionBits)});
   }
   // The weights' scale is at most 1 only for cohorts so large that they are
   // rounded, like everything else.
-  const double weights = static_cast<double>(sum[1].centered(
-                             static_cast<int64_t>(kScalars.size()) - 1)) /
-                         scalars_.scale(kScalars.size() - 1);
+  const double weights =
+      static_cast<double>(sum[1].centered(static_cast<int64_t>(weight_index))) /
+      scalars_.scale(weight_index);
   const int64_t most_weight =
       options_.uniform_weight ? 1 : options_.weight_bound;
   if (weights < static_cast<double>(count) ||

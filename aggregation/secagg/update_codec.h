@@ -2,7 +2,9 @@
 #define MLEDGE_AGGREGATION_SECAGG_UPDATE_CODEC_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -26,8 +28,19 @@
 // a shift, and counts that fit their bits are exact. Bits and modulus keep the
 // exact contract (quantizer.h): no sum of maximum_updates can wrap. Values,
 // immutable after Create; const access from several threads is safe.
+//
+// Updates of private tasks come on a grid, noise included
+// (privacy/plan/private_task.h), and are taken as they are: nothing is rounded
+// or clipped, and how likely a sum is to wrap is for the privacy plan to bound.
 
 namespace mledge::secagg {
+
+struct ValueGrid {
+  int fraction_bits = 0;  // every value is a multiple of 2^-fraction_bits
+  int modulus_bits = 0;   // of the sum
+
+  bool operator==(const ValueGrid&) const = default;
+};
 
 struct UpdateCodecOptions {
   int64_t shared_size = 0;      // values of the update
@@ -36,6 +49,10 @@ struct UpdateCodecOptions {
   bool uniform_weight = false;  // every update counts once
   int64_t maximum_updates = 0;  // in one sum
   int value_bits = 0;           // 0: as many as fit, at most 24
+  // Then uniform_weight, and neither value_bits nor clipping.
+  std::optional<ValueGrid> grid;
+  // Updates carry kClipBitScalar as well.
+  bool clip_bit = false;
 
   bool operator==(const UpdateCodecOptions&) const = default;
 };
@@ -56,10 +73,11 @@ class UpdateCodec {
   // As an offer announces them.
   std::vector<OfferSection> sections() const;
   // Rounding moves a value by less than this.
-  double value_step() const { return 1 / values_.scale(0); }
+  double value_step() const;
 
   // INVALID_ARGUMENT: another section or other scalars than a training update
-  // has, a NaN or infinity. OUT_OF_RANGE: more examples than weight_bound.
+  // has, a NaN or infinity, a value off the grid. OUT_OF_RANGE: more examples
+  // than weight_bound.
   absl::StatusOr<std::vector<ModularVector>> Encode(const Update& update,
                                                     SecretRandom& random) const;
 
@@ -70,15 +88,23 @@ class UpdateCodec {
 
  private:
   UpdateCodec(const UpdateCodecOptions& options, int fraction_bits,
-              Quantizer values, Quantizer scalars)
+              int value_fraction_bits, Modulus value_modulus,
+              std::optional<Quantizer> values, Quantizer scalars)
       : options_(options),
         fraction_bits_(fraction_bits),
+        value_fraction_bits_(value_fraction_bits),
+        value_modulus_(value_modulus),
         values_(std::move(values)),
         scalars_(std::move(scalars)) {}
+  absl::StatusOr<ModularVector> EncodeValues(std::span<const float> values,
+                                             int64_t weight,
+                                             SecretRandom& random) const;
 
   UpdateCodecOptions options_;
-  int fraction_bits_;  // of the plain aggregator
-  Quantizer values_;
+  int fraction_bits_;        // of the plain aggregator
+  int value_fraction_bits_;  // of one value's integer
+  Modulus value_modulus_;
+  std::optional<Quantizer> values_;  // absent: on the grid
   Quantizer scalars_;
 };
 

@@ -62,6 +62,17 @@ std::unique_ptr<ServerOptimizer> Make(const ServerOptimizerOptions& options,
   return *std::move(optimizer);
 }
 
+TEST(ServerOptimizerTest, MeansAreInTheSumsUnit) {
+  ParameterVector parameters = Parameters({1, 2, 10, 20, 99});
+  AggregationSum sum = SumWithMean({0.5, -0.25, 1, -1});
+  sum.unit = 4;
+  ASSERT_THAT(Make(ServerSgdOptions{})->Apply(sum, &parameters), IsOk());
+  EXPECT_EQ(parameters.values()[0], 3.0F);
+  std::vector<float> mean(4);
+  ASSERT_THAT(Mean(sum, kDeltaSection, mean), IsOk());
+  EXPECT_EQ(mean[1], -1.0F);
+}
+
 TEST(ServerOptimizerTest, PlainSgdIsFederatedAveraging) {
   ParameterVector parameters = Parameters({1, 2, 10, 20, 99});
   ASSERT_THAT(Make(ServerSgdOptions{})

@@ -200,5 +200,79 @@ TEST(UpdateCodecTest, RefusesASumThatNoUpdatesCanHave) {
               StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
+// Private tasks: values with noise, which may lie beyond the bound, come back
+// as they went in; what leaves the modulus wraps around.
+UpdateCodecOptions OnGrid() {
+  UpdateCodecOptions options = Options();
+  options.uniform_weight = true;
+  options.value_bound = 16;
+  options.grid = ValueGrid{.fraction_bits = 10, .modulus_bits = 16};
+  return options;
+}
+
+TEST(UpdateCodecTest, ValuesOnAGridAreTakenAsTheyAre) {
+  const UpdateCodec codec = Make(OnGrid());
+  EXPECT_EQ(codec.value_step(), std::ldexp(1.0, -10));
+  EXPECT_EQ(codec.sections()[0].modulus.bits(), 16);
+  const float step = 0x1p-10F;
+  const auto sum = codec.Decode(
+      SumOf(codec, {MakeUpdate({3 * step, -5 * step, 0, 31, -32}, 1, 0, 0),
+                    MakeUpdate({step, step, 0, 2, 0}, 1, 0, 0)}),
+      2);
+  ASSERT_THAT(sum, IsOk());
+  std::vector<float> mean(5);
+  ASSERT_THAT(Mean(*sum, kDeltaSection, mean), IsOk());
+  EXPECT_EQ(mean[0], 2 * step);
+  EXPECT_EQ(mean[1], -2 * step);
+  EXPECT_EQ(mean[3], (33.F - 64) / 2) << "wraps around 2^16 steps";
+  EXPECT_EQ(mean[4], -16);
+}
+
+TEST(UpdateCodecTest, RefusesValuesOffTheGrid) {
+  const UpdateCodec codec = Make(OnGrid());
+  RepeatableRandom random(1);
+  EXPECT_THAT(codec.Encode(MakeUpdate({0, 0x1p-11F, 0, 0, 0}, 1, 0, 0), random),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("value 1 of the update is 0.000488281, which "
+                                 "is no multiple of 2^-10")));
+  EXPECT_THAT(codec.Encode(MakeUpdate({0, 0, 0x1p30F, 0, 0}, 1, 0, 0), random),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST(UpdateCodecTest, RefusesAGridThatSumsCannotHold) {
+  UpdateCodecOptions options = OnGrid();
+  options.grid->modulus_bits = 33;
+  EXPECT_THAT(UpdateCodec::Create(options),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  options = OnGrid();
+  options.grid->modulus_bits = 32;  // 2^31 steps of 2^-10, within 16 for each
+  EXPECT_THAT(UpdateCodec::Create(options),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("out of its range")));
+  options.value_bound = 0x1p21;
+  EXPECT_THAT(UpdateCodec::Create(options), IsOk());
+  options.uniform_weight = false;
+  EXPECT_THAT(UpdateCodec::Create(options),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST(UpdateCodecTest, ClipBitsAreCountedInHalves) {
+  UpdateCodecOptions options = OnGrid();
+  options.clip_bit = true;
+  const UpdateCodec codec = Make(options);
+  std::vector<Update> updates;
+  for (const double bit : {0.5, 0.5, -0.5}) {
+    updates.push_back(MakeUpdate({0, 0, 0, 0, 0}, 1, 0, 0));
+    updates.back().scalars.push_back({std::string(kClipBitScalar), bit});
+  }
+  const auto sum = codec.Decode(SumOf(codec, updates), 3);
+  ASSERT_THAT(sum, IsOk());
+  EXPECT_EQ(sum->Scalar(kClipBitScalar), 0.5);
+  RepeatableRandom random(1);
+  EXPECT_THAT(
+      codec.Encode(MakeUpdate({0, 0, 0, 0, 0}, 1, 0, 0), random),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("scalars")));
+}
+
 }  // namespace
 }  // namespace mledge::secagg
