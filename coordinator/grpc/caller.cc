@@ -62,6 +62,16 @@ absl::StatusOr<Peer> DeviceCaller(const grpc::ServerContextBase& context) {
   }
 }
 
+absl::StatusOr<AdmittedDevice> AdmitDevice(
+    const ServiceEnvironment& environment,
+    const grpc::ServerContextBase& context) {
+  AdmittedDevice device;
+  MLEDGE_ASSIGN_OR_RETURN(device.peer, DeviceCaller(context));
+  MLEDGE_ASSIGN_OR_RETURN(device.lease,
+                          environment.device_calls->Begin(device.peer));
+  return device;
+}
+
 absl::StatusOr<Identity> OperatorCaller(
     const grpc::ServerContextBase& context) {
   MLEDGE_ASSIGN_OR_RETURN(Identity identity, CallerIdentity(context));

@@ -5,6 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "mledge/coordinator/coordinator.h"
+#include "mledge/coordinator/grpc/service_environment.h"
 #include "mledge/identity/identity.h"
 
 // Who makes a call, from the certificate that TLS verified, and whether the
@@ -15,6 +16,15 @@ namespace mledge {
 // UNAUTHENTICATED: no certificate (cannot happen over our credentials).
 // PERMISSION_DENIED: its identity cannot be read, or it is of another role.
 absl::StatusOr<Peer> DeviceCaller(const grpc::ServerContextBase& context);
+// The same, counted among the device's calls for as long as the lease is held.
+// Also RESOURCE_EXHAUSTED: it has too many under way.
+struct AdmittedDevice {
+  Peer peer;
+  DeviceCalls::Lease lease;
+};
+absl::StatusOr<AdmittedDevice> AdmitDevice(
+    const ServiceEnvironment& environment,
+    const grpc::ServerContextBase& context);
 absl::StatusOr<Identity> OperatorCaller(const grpc::ServerContextBase& context);
 
 }  // namespace mledge

@@ -20,9 +20,11 @@ namespace {
 
 // Answers a call that waits for a coordinator's callback.
 template <typename Response>
-Coordinator::Done<Response> Answer(grpc::ServerUnaryReactor* reactor,
+Coordinator::Done<Response> Answer(DeviceCalls::Lease lease,
+                                   grpc::ServerUnaryReactor* reactor,
                                    Response* response) {
-  return [reactor, response](absl::StatusOr<Response> result) {
+  return [lease = std::move(lease), reactor,
+          response](absl::StatusOr<Response> result) {
     if (result.ok()) *response = *std::move(result);
     reactor->Finish(ToGrpcStatus(result.status()));
   };
@@ -30,9 +32,10 @@ Coordinator::Done<Response> Answer(grpc::ServerUnaryReactor* reactor,
 
 // The blob's messages from an offset on.
 StreamReactor<v1::FetchChunk>::Source ChunksOf(
-    std::shared_ptr<const BlobReader> blob, uint64_t offset) {
-  return [blob = std::move(blob),
-          offset]() mutable -> absl::StatusOr<std::optional<v1::FetchChunk>> {
+    std::shared_ptr<const BlobReader> blob, uint64_t offset,
+    DeviceCalls::Lease lease) {
+  return [blob = std::move(blob), offset, lease = std::move(lease)]() mutable
+         -> absl::StatusOr<std::optional<v1::FetchChunk>> {
     if (offset == blob->size_in_bytes()) return std::nullopt;
     v1::FetchChunk chunk;
     MLEDGE_ASSIGN_OR_RETURN(*chunk.mutable_data(),
@@ -48,9 +51,10 @@ grpc::ServerUnaryReactor* DeviceServiceAdapter::CheckIn(
     grpc::CallbackServerContext* context, const v1::CheckInRequest* request,
     v1::CheckInResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  absl::StatusOr<Peer> peer = DeviceCaller(*context);
-  if (!peer.ok()) {
-    reactor->Finish(ToGrpcStatus(peer.status()));
+  const absl::StatusOr<AdmittedDevice> device =
+      AdmitDevice(environment_, *context);
+  if (!device.ok()) {
+    reactor->Finish(ToGrpcStatus(device.status()));
     return reactor;
   }
   const absl::Time now = environment_.clock->TimeNow();
@@ -58,10 +62,10 @@ grpc::ServerUnaryReactor* DeviceServiceAdapter::CheckIn(
   const absl::Time wait_until =
       std::min(absl::FromChrono(context->deadline()) - absl::Seconds(1),
                now + environment_.longest_check_in);
-  environment_.executor->Schedule([=, this, peer = *peer] {
-    environment_.coordinator->CheckIn(environment_.clock->TimeNow(), peer,
-                                      *request, wait_until,
-                                      Answer(reactor, response));
+  environment_.executor->Schedule([=, this, device = *device] {
+    environment_.coordinator->CheckIn(environment_.clock->TimeNow(),
+                                      device.peer, *request, wait_until,
+                                      Answer(device.lease, reactor, response));
   });
   return reactor;
 }
@@ -69,22 +73,29 @@ grpc::ServerUnaryReactor* DeviceServiceAdapter::CheckIn(
 grpc::ServerWriteReactor<v1::FetchChunk>* DeviceServiceAdapter::Fetch(
     grpc::CallbackServerContext* context, const v1::FetchRequest* request) {
   using Reactor = StreamReactor<v1::FetchChunk>;
-  const absl::StatusOr<Peer> peer = DeviceCaller(*context);
-  if (!peer.ok()) return new Reactor(peer.status());
+  const absl::StatusOr<AdmittedDevice> device =
+      AdmitDevice(environment_, *context);
+  if (!device.ok()) {
+    // At RESOURCE_EXHAUSTED a device gives a fetch up: it means its own disk.
+    return new Reactor(absl::IsResourceExhausted(device.status())
+                           ? absl::UnavailableError(device.status().message())
+                           : device.status());
+  }
   const absl::StatusOr<Digest> name = Digest::FromBytes(request->sha256());
   if (!name.ok()) return new Reactor(name.status());
   return new Reactor(
       environment_.executor,
-      [this, peer = *peer, name = *name,
+      [this, device = *device, name = *name,
        offset = request->offset()]() -> absl::StatusOr<Reactor::Source> {
-        MLEDGE_ASSIGN_OR_RETURN(std::shared_ptr<const BlobReader> blob,
-                                environment_.coordinator->OpenBlob(peer, name));
+        MLEDGE_ASSIGN_OR_RETURN(
+            std::shared_ptr<const BlobReader> blob,
+            environment_.coordinator->OpenBlob(device.peer, name));
         if (offset > blob->size_in_bytes()) {
           return absl::OutOfRangeError(
               StrCat("offset ", offset, " lies past the ",
                      blob->size_in_bytes(), " bytes of blob ", name.ToHex()));
         }
-        return ChunksOf(std::move(blob), offset);
+        return ChunksOf(std::move(blob), offset, device.lease);
       });
 }
 
@@ -103,14 +114,16 @@ grpc::ServerUnaryReactor* DeviceServiceAdapter::Report(
     grpc::CallbackServerContext* context, const v1::ReportRequest* request,
     v1::ReportResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  absl::StatusOr<Peer> peer = DeviceCaller(*context);
-  if (!peer.ok()) {
-    reactor->Finish(ToGrpcStatus(peer.status()));
+  const absl::StatusOr<AdmittedDevice> device =
+      AdmitDevice(environment_, *context);
+  if (!device.ok()) {
+    reactor->Finish(ToGrpcStatus(device.status()));
     return reactor;
   }
-  environment_.executor->Schedule([=, this, peer = *peer] {
-    environment_.coordinator->Report(environment_.clock->TimeNow(), peer,
-                                     *request, Answer(reactor, response));
+  environment_.executor->Schedule([=, this, device = *device] {
+    environment_.coordinator->Report(environment_.clock->TimeNow(), device.peer,
+                                     *request,
+                                     Answer(device.lease, reactor, response));
   });
   return reactor;
 }

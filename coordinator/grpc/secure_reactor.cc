@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "mledge/coordinator/grpc/caller.h"
 #include "mledge/coordinator/grpc/status.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
@@ -16,14 +15,14 @@ SecureReactor::SecureReactor(const ServiceEnvironment& environment,
     MutexLock lock(&link_->mutex);
     link_->reactor = this;
   }
-  absl::StatusOr<Peer> peer = DeviceCaller(context);
-  if (!peer.ok()) {
+  absl::StatusOr<AdmittedDevice> device = AdmitDevice(environment, context);
+  if (!device.ok()) {
     MutexLock lock(&mutex_);
     concluding_ = true;
-    Finish(ToGrpcStatus(peer.status()));
+    Finish(ToGrpcStatus(device.status()));
     return;
   }
-  peer_ = *std::move(peer);
+  device_ = *std::move(device);
   StartRead(&request_);
 }
 
@@ -42,7 +41,7 @@ absl::Status SecureReactor::Join() {
   MLEDGE_ASSIGN_OR_RETURN(
       stream_,
       environment_.coordinator->JoinSecureAggregation(
-          environment_.clock->TimeNow(), peer_, request_.join(),
+          environment_.clock->TimeNow(), device_.peer, request_.join(),
           [link = link_](const v1::SecureAggregationResponse& response) {
             MutexLock lock(&link->mutex);
             if (link->reactor != nullptr) link->reactor->Take(response);

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "mledge/coordinator/coordinator.h"
+#include "mledge/coordinator/grpc/caller.h"
 #include "mledge/coordinator/grpc/service_environment.h"
 #include "mledge/core/mutex.h"
 #include "mledge/v1/device_service.pb.h"
@@ -50,7 +51,7 @@ class SecureReactor final
 
   const ServiceEnvironment& environment_;
   const std::shared_ptr<Link> link_;
-  Peer peer_;
+  AdmittedDevice device_;
   // Touched by the one read, or by the work on it, that is under way.
   v1::SecureAggregationRequest request_;
   std::unique_ptr<Coordinator::SecureStream> stream_;

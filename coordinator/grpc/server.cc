@@ -83,10 +83,12 @@ class GrpcCoordinatorServer final : public CoordinatorServer {
                         SignatureVerifier package_verifier)
       : task_verifier_(std::move(task_verifier)),
         package_verifier_(std::move(package_verifier)),
+        device_calls_(options.maximum_calls_of_a_device),
         blocking_(options.blocking_threads, "calls"),
         environment_({.coordinator = dependencies.coordinator,
                       .executor = &blocking_,
                       .clock = dependencies.clock,
+                      .device_calls = &device_calls_,
                       .task_verifier = &task_verifier_,
                       .package_verifier = &package_verifier_,
                       .maximum_upload_bytes = options.maximum_upload_bytes,
@@ -109,9 +111,14 @@ class GrpcCoordinatorServer final : public CoordinatorServer {
     // not one that grows with the line. Enough for 80 Mbit/s at 100 ms.
     builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1 << 20);
-    // A device has a handful of calls under way. Without a bound, one alone
-    // could open as many as there are file descriptors for all.
+    // What one device may have is counted over its connections
+    // (device_calls.h); this keeps one connection from queueing more.
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 64);
+    // Connections cost a file descriptor each: one that shows no certificate,
+    // or on which nothing happens, is closed. A device connects again by itself
+    // when it calls.
+    builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 20'000);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 300'000);
     // Devices vanish without a word: ask after them, and let them ask.
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
@@ -145,6 +152,7 @@ class GrpcCoordinatorServer final : public CoordinatorServer {
  private:
   const SignatureVerifier task_verifier_;
   const SignatureVerifier package_verifier_;
+  DeviceCalls device_calls_;
   // gRPC waits for its calls when the server dies, and calls wait for this
   // pool: the server is declared last and dies first.
   ThreadPool blocking_;

@@ -29,6 +29,10 @@ class CoordinatorServer {
     uint64_t maximum_upload_bytes = uint64_t{4} << 30;
     // A check-in is kept waiting for work at most so long.
     absl::Duration longest_check_in = absl::Seconds(20);
+    // Calls under way of one device, over all its connections. It needs three
+    // (one to check in or transfer, a stream of secure aggregation, a report);
+    // those of connections that broke stay until they are found dead.
+    int64_t maximum_calls_of_a_device = 16;
     // For calls that wait for the disk.
     int blocking_threads = 8;
   };

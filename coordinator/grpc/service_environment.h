@@ -5,6 +5,7 @@
 
 #include "absl/time/time.h"
 #include "mledge/coordinator/coordinator.h"
+#include "mledge/coordinator/grpc/device_calls.h"
 #include "mledge/core/clock.h"
 #include "mledge/core/executor.h"
 #include "mledge/identity/signing.h"
@@ -19,6 +20,7 @@ struct ServiceEnvironment {
   Coordinator* coordinator = nullptr;
   Executor* executor = nullptr;
   Clock* clock = nullptr;
+  DeviceCalls* device_calls = nullptr;
   const SignatureVerifier* task_verifier = nullptr;
   const SignatureVerifier* package_verifier = nullptr;
   uint64_t maximum_upload_bytes = 0;

@@ -3,7 +3,6 @@
 #include <span>
 #include <utility>
 
-#include "mledge/coordinator/grpc/caller.h"
 #include "mledge/coordinator/grpc/status.h"
 #include "mledge/coordinator/storage_trouble.h"
 #include "mledge/core/strings.h"
@@ -13,16 +12,16 @@ namespace mledge {
 UploadReactor::UploadReactor(const ServiceEnvironment& environment,
                              const grpc::CallbackServerContext& context)
     : environment_(environment) {
-  const absl::StatusOr<Peer> peer = DeviceCaller(context);
+  absl::StatusOr<AdmittedDevice> device = AdmitDevice(environment, context);
   MutexLock lock(&mutex_);
-  if (!peer.ok()) {
+  if (!device.ok()) {
     // gRPC has not seen this object yet: it cannot die before the constructor
     // has returned.
     ended_ = true;
-    Finish(ToGrpcStatus(peer.status()));
+    Finish(ToGrpcStatus(device.status()));
     return;
   }
-  peer_ = *peer;
+  device_ = *std::move(device);
   reading_ = true;
   StartRead(&request_);
 }
@@ -175,7 +174,7 @@ void UploadReactor::Begin() {
   }
   absl::StatusOr<Coordinator::UploadStart> start =
       environment_.coordinator->BeginUpload(environment_.clock->TimeNow(),
-                                            peer_, header);
+                                            device_.peer, header);
   if (start.ok() && start->result.has_value()) return EndWith(*start->result);
   Next next;
   {
@@ -237,7 +236,7 @@ void UploadReactor::FinishUpload() {
     writer = std::move(writer_);
   }
   environment_.coordinator->FinishUpload(
-      environment_.clock->TimeNow(), peer_, header, std::move(writer),
+      environment_.clock->TimeNow(), device_.peer, header, std::move(writer),
       [this](absl::StatusOr<v1::UploadResult> result) {
         if (result.ok()) return EndWith(*result);
         {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "mledge/coordinator/coordinator.h"
+#include "mledge/coordinator/grpc/caller.h"
 #include "mledge/coordinator/grpc/service_environment.h"
 #include "mledge/core/mutex.h"
 #include "mledge/v1/device_service.pb.h"
@@ -63,7 +64,7 @@ class UploadReactor final
   void EndWith(const v1::UploadResult& result);
 
   const ServiceEnvironment& environment_;
-  Peer peer_;
+  AdmittedDevice device_;
   // Touched by the one read, or the one write, that is under way.
   v1::UploadRequest request_;
   v1::UploadResponse response_;

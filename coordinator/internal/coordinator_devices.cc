@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <memory>
 #include <utility>
-#include <variant>
 
 #include "mledge/coordinator/internal/coordinator_impl.h"
 #include "mledge/core/logging.h"
@@ -175,11 +174,8 @@ namespace {
 class CountingReader final : public BlobReader {
  public:
   CountingReader(std::shared_ptr<const BlobReader> reader,
-                 std::shared_ptr<std::atomic<uint64_t>> bytes,
-                 std::shared_ptr<const std::monostate> lease)
-      : reader_(std::move(reader)),
-        bytes_(std::move(bytes)),
-        lease_(std::move(lease)) {}
+                 std::shared_ptr<std::atomic<uint64_t>> bytes)
+      : reader_(std::move(reader)), bytes_(std::move(bytes)) {}
   uint64_t size_in_bytes() const override { return reader_->size_in_bytes(); }
   absl::StatusOr<std::string> Read(uint64_t offset,
                                    uint64_t size) const override {
@@ -191,19 +187,13 @@ class CountingReader final : public BlobReader {
  private:
   const std::shared_ptr<const BlobReader> reader_;
   const std::shared_ptr<std::atomic<uint64_t>> bytes_;
-  const std::shared_ptr<const std::monostate> lease_;
 };
-
-// A device fetches one blob at a time; a few more may hang on broken calls.
-// Each takes a file descriptor, of which all devices share a few hundred.
-constexpr int64_t kMostOpenBlobs = 16;
 
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const BlobReader>> CoordinatorImpl::OpenBlob(
     const Peer& peer, const Digest& name) {
   std::shared_ptr<std::atomic<uint64_t>> bytes_sent;
-  std::shared_ptr<const std::monostate> lease;
   {
     MutexLock lock(&mutex_);
     MLEDGE_RETURN_IF_ERROR(Available());
@@ -217,17 +207,11 @@ absl::StatusOr<std::shared_ptr<const BlobReader>> CoordinatorImpl::OpenBlob(
     const TaskContext& context =
         entry.held.has_value() ? *tasks_.at(entry.held->task) : *found->second;
     bytes_sent = context.bytes_sent;
-    lease = entry.blob_lease;
-    if (lease.use_count() >= kMostOpenBlobs + 2) {  // the entry's, this one
-      return absl::UnavailableError(
-          StrCat(peer.id.value(), " has ", kMostOpenBlobs,
-                 " fetches open already; try again when one has ended"));
-    }
   }
   MLEDGE_ASSIGN_OR_RETURN(std::shared_ptr<const BlobReader> reader,
                           dependencies_.storage->OpenBlob(name));
-  return std::make_shared<CountingReader>(
-      std::move(reader), std::move(bytes_sent), std::move(lease));
+  return std::make_shared<CountingReader>(std::move(reader),
+                                          std::move(bytes_sent));
 }
 
 }  // namespace mledge

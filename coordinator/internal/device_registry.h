@@ -8,7 +8,6 @@
 #include <set>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -38,9 +37,6 @@ class DeviceRegistry {
       absl::Time expires_at;
     };
     std::optional<Held> held;
-    // Held by this entry and by each reader of a blob that the device has open.
-    std::shared_ptr<const std::monostate> blob_lease =
-        std::make_shared<const std::monostate>();
     bool waits = false;
     Parked parked;  // null: nobody is on the line
     absl::Time parked_until = absl::InfinitePast();

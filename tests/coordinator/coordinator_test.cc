@@ -329,26 +329,5 @@ TEST(CoordinatorTest, ReasonOfADeviceStaysOneLine) {
   EXPECT_LT(reason.size(), 1200u);
 }
 
-// File descriptors are few, and one device must not use up those of all.
-TEST(CoordinatorTest, DeviceHasFewBlobsOpenAtATime) {
-  CoordinatorHarness harness;
-  ASSERT_THAT(harness.Submit({.size = 1}), IsOk());
-  const Digest blob =
-      Digest::FromBytes(
-          harness.CheckIn("a")->assignment().parameters().sha256())
-          .value();
-  std::vector<std::shared_ptr<const BlobReader>> open;
-  for (int i = 0; i < 16; ++i) {
-    const auto reader = harness.coordinator->OpenBlob({DeviceId("a")}, blob);
-    ASSERT_THAT(reader, IsOk());
-    open.push_back(*reader);
-  }
-  EXPECT_THAT(harness.coordinator->OpenBlob({DeviceId("a")}, blob),
-              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("a has 16")));
-  EXPECT_THAT(harness.coordinator->OpenBlob({DeviceId("b")}, blob), IsOk());
-  open.pop_back();
-  EXPECT_THAT(harness.coordinator->OpenBlob({DeviceId("a")}, blob), IsOk());
-}
-
 }  // namespace
 }  // namespace mledge
