@@ -43,6 +43,9 @@ absl::Status List(const OperatorConnection& connection) {
         task.version(),
         task.has_metric() ? absl::StrFormat("%.4f", task.metric()) : "-",
         Time(task.submitted_at()), task.submitted_by());
+    if (task.state() == v1::SET_ASIDE) {
+      std::cout << "    " << task.reason() << "\n";
+    }
   }
   return absl::OkStatus();
 }

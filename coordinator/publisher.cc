@@ -19,13 +19,6 @@ std::string_view BytesOf(std::span<const float> values) {
           values.size() * sizeof(float)};
 }
 
-absl::StatusOr<std::string> ReadBlob(CoordinatorStorage& storage,
-                                     const Digest& name) {
-  MLEDGE_ASSIGN_OR_RETURN(std::shared_ptr<const BlobReader> reader,
-                          storage.OpenBlob(name));
-  return reader->Read(0, reader->size_in_bytes());
-}
-
 }  // namespace
 
 ServerOptimizerOptions ResolveServerOptimizer(
@@ -92,7 +85,7 @@ absl::StatusOr<std::unique_ptr<Publisher>> Publisher::Create(
   publisher->applied_round_ = newest.round;
   MLEDGE_ASSIGN_OR_RETURN(
       std::string bytes,
-      ReadBlob(*publisher->dependencies_.storage, newest.parameters));
+      ReadVerifiedBlob(*publisher->dependencies_.storage, newest.parameters));
   publisher->parameters_ = ParameterVector(layout);
   const std::span<float> values = publisher->parameters_.values();
   if (bytes.size() != values.size_bytes()) {
@@ -109,9 +102,9 @@ absl::StatusOr<std::unique_ptr<Publisher>> Publisher::Create(
   MLEDGE_ASSIGN_OR_RETURN(publisher->optimizer_,
                           ServerOptimizer::Create(options, layout));
   if (newest.optimizer_state.has_value()) {
-    MLEDGE_ASSIGN_OR_RETURN(
-        std::string state,
-        ReadBlob(*publisher->dependencies_.storage, *newest.optimizer_state));
+    MLEDGE_ASSIGN_OR_RETURN(std::string state,
+                            ReadVerifiedBlob(*publisher->dependencies_.storage,
+                                             *newest.optimizer_state));
     MLEDGE_RETURN_IF_ERROR(publisher->optimizer_->Restore(state));
   }
   return publisher;

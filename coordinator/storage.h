@@ -202,6 +202,7 @@ class CoordinatorStorage {
   virtual absl::Status CollectGarbage() = 0;
 
   // One writer an assignment at a time: ABORTED while another is open.
+  // FAILED_PRECONDITION as of Commit.
   // Continues what an earlier writer left if `content` and size agree, else
   // starts over.
   virtual absl::StatusOr<std::unique_ptr<SpoolWriter>> OpenSpoolWriter(
@@ -217,6 +218,13 @@ class CoordinatorStorage {
   virtual absl::Status DiscardSpooled(
       std::span<const AssignmentId> assignments) = 0;
 };
+
+// All of a blob, compared with its name. DATA_LOSS: missing or altered; says
+// which blob, and what to do.
+absl::StatusOr<std::string> ReadVerifiedBlob(CoordinatorStorage& storage,
+                                             const Digest& name);
+// The same without keeping it.
+absl::Status VerifyBlob(CoordinatorStorage& storage, const Digest& name);
 
 }  // namespace mledge
 

@@ -12,6 +12,8 @@ std::string_view TaskStateName(v1::TaskState state) {
       return "cancelled";
     case v1::FAILED:
       return "failed";
+    case v1::SET_ASIDE:
+      return "set aside";
     default:
       return "unknown";
   }

@@ -9,7 +9,8 @@
 
 namespace mledge {
 
-// "running", "completed", "cancelled", "failed"; else "unknown".
+// "running", "completed", "cancelled", "failed", "set aside"; else
+// "unknown".
 std::string_view TaskStateName(v1::TaskState state);
 
 }  // namespace mledge

@@ -96,6 +96,14 @@ class CoordinatorImpl final : public Coordinator {
     Done<v1::UploadResult> done;
   };
 
+  // A task that could not be taken up at the start, because something that is
+  // stored of it is damaged. Its records stay as they are: it goes on once that
+  // is restored and the coordinator started again.
+  struct TaskSetAside {
+    TaskRecord record;
+    std::string why;  // and what to do
+  };
+
   // Refuses new work once shut down or fenced, with a status at which a device
   // keeps its update.
   absl::Status Available() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -208,15 +216,28 @@ class CoordinatorImpl final : public Coordinator {
   // ALREADY_EXISTS with other content; true: the same is there.
   absl::StatusOr<bool> IsSubmitted(const Submission& submission)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  // NOT_FOUND; DATA_LOSS: it was set aside.
+  absl::StatusOr<TaskContext*> FindTask(const TaskId& task)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   v1::TaskSummary Summarize(const TaskContext& context) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static v1::TaskSummary SummarizeSetAside(const TaskSetAside& task);
   void AddContext(std::unique_ptr<TaskContext> context)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // Recovery (coordinator.cc)
-  absl::StatusOr<std::string> ReadBlob(const Digest& name);
-  absl::Status RecoverTask(absl::Time now, const TaskRecord& record,
-                           StoredState& stored);
+  // Recovery (coordinator_recovery.cc)
+  struct StoredTask {
+    LoadedTask loaded;
+    TaskRun::Restored restored;
+  };
+  // All that a task needs to go on, read and verified.
+  absl::StatusOr<StoredTask> ReadStoredTask(const TaskRecord& record,
+                                            const StoredState& stored);
+  void SetAside(const TaskRecord& record, const absl::Status& status)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void TakeUp(absl::Time now, const TaskRecord& record,
+              const StoredState& stored, StoredTask task)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   void RestoreSum(TaskContext& context, const StoredState& stored,
                   TaskRun::Restored& restored);
 
@@ -229,6 +250,7 @@ class CoordinatorImpl final : public Coordinator {
   mutable Mutex mutex_;
   CondVar idle_;
   std::map<TaskId, std::unique_ptr<TaskContext>> tasks_ ABSL_GUARDED_BY(mutex_);
+  std::map<TaskId, TaskSetAside> set_aside_ ABSL_GUARDED_BY(mutex_);
   DeviceRegistry devices_ ABSL_GUARDED_BY(mutex_);
   // What devices may fetch, and the task that it counts for.
   absl::flat_hash_map<Digest, TaskContext*> fetchable_ ABSL_GUARDED_BY(mutex_);

@@ -29,10 +29,6 @@ v1::ModelVersion ToMessage(const VersionRecord& record) {
   return version;
 }
 
-absl::Status NoTask(const TaskId& task) {
-  return absl::NotFoundError(StrCat("no task \"", task.value(), "\""));
-}
-
 }  // namespace
 
 // Submission.
@@ -43,12 +39,14 @@ absl::StatusOr<bool> CoordinatorImpl::IsSubmitted(
   TaskRecord record;
   {
     MutexLock lock(&mutex_);
-    const auto found = tasks_.find(id);
-    if (found == tasks_.end()) return false;
-    record = found->second->run->record();
+    const absl::StatusOr<TaskContext*> context = FindTask(id);
+    if (absl::IsNotFound(context.status())) return false;
+    MLEDGE_RETURN_IF_ERROR(context.status());
+    record = (*context)->run->record();
   }
-  MLEDGE_ASSIGN_OR_RETURN(const std::string signed_task,
-                          ReadBlob(record.signed_task));
+  MLEDGE_ASSIGN_OR_RETURN(
+      const std::string signed_task,
+      ReadVerifiedBlob(*dependencies_.storage, record.signed_task));
   if (PayloadOf(signed_task) == PayloadOf(submission.signed_task) &&
       record.package == Sha256Of(submission.package_file)) {
     return true;
@@ -180,10 +178,20 @@ void CoordinatorImpl::CancelTask(absl::Time now, const TaskId& task,
     MutexLock lock(&mutex_);
     now = Advance(now);
     refused = Available();
-    const auto found = tasks_.find(task);
-    if (refused.ok() && found == tasks_.end()) refused = NoTask(task);
-    if (refused.ok()) {
-      TaskContext& context = *found->second;
+    const auto set_aside = set_aside_.find(task);
+    const absl::StatusOr<TaskContext*> found = FindTask(task);
+    if (refused.ok() && set_aside != set_aside_.end() &&
+        set_aside->second.record.state == TaskState::kRunning) {
+      TaskRecord& record = set_aside->second.record;
+      record.state = TaskState::kCancelled;
+      record.reason = "cancelled by an operator";
+      batch_.transaction.tasks.push_back(record);
+      AnswerWhenDurable(done, v1::CancelTaskResponse());
+      Settle();
+    } else if (refused.ok() && !found.ok()) {
+      refused = found.status();
+    } else if (refused.ok()) {
+      TaskContext& context = **found;
       const TaskState state = context.run->record().state;
       if (state == TaskState::kCompleted || state == TaskState::kFailed) {
         refused = absl::FailedPreconditionError(
@@ -205,6 +213,16 @@ void CoordinatorImpl::CancelTask(absl::Time now, const TaskId& task,
 
 // Questions.
 
+absl::StatusOr<TaskContext*> CoordinatorImpl::FindTask(const TaskId& task) {
+  if (const auto found = tasks_.find(task); found != tasks_.end()) {
+    return found->second.get();
+  }
+  if (const auto found = set_aside_.find(task); found != set_aside_.end()) {
+    return absl::DataLossError(found->second.why);
+  }
+  return absl::NotFoundError(StrCat("no task \"", task.value(), "\""));
+}
+
 v1::TaskSummary CoordinatorImpl::Summarize(const TaskContext& context) const {
   const TaskRun& run = *context.run;
   const TaskRecord& record = run.record();
@@ -225,11 +243,31 @@ v1::TaskSummary CoordinatorImpl::Summarize(const TaskContext& context) const {
   return summary;
 }
 
+v1::TaskSummary CoordinatorImpl::SummarizeSetAside(const TaskSetAside& task) {
+  const TaskRecord& record = task.record;
+  v1::TaskSummary summary;
+  summary.set_task_id(record.id.value());
+  summary.set_state(record.state == TaskState::kRunning
+                        ? v1::SET_ASIDE
+                        : ToMessage(record.state));
+  summary.set_reason(task.why);
+  summary.set_round(record.round.value());
+  summary.set_version(record.version.value());
+  *summary.mutable_submitted_at() = ToTimestamp(record.submitted_at);
+  summary.set_submitted_by(record.submitted_by);
+  summary.set_bytes_received(record.bytes_received);
+  summary.set_bytes_sent(record.bytes_sent);
+  return summary;
+}
+
 std::vector<v1::TaskSummary> CoordinatorImpl::ListTasks() {
   std::vector<v1::TaskSummary> tasks;
   MutexLock lock(&mutex_);
   for (const auto& [id, context] : tasks_) {
     tasks.push_back(Summarize(*context));
+  }
+  for (const auto& [id, task] : set_aside_) {
+    tasks.push_back(SummarizeSetAside(task));
   }
   std::stable_sort(tasks.begin(), tasks.end(),
                    [](const v1::TaskSummary& a, const v1::TaskSummary& b) {
@@ -242,12 +280,11 @@ std::vector<v1::TaskSummary> CoordinatorImpl::ListTasks() {
 absl::StatusOr<v1::GetTaskResponse> CoordinatorImpl::GetTask(
     const TaskId& task) {
   MutexLock lock(&mutex_);
-  const auto found = tasks_.find(task);
-  if (found == tasks_.end()) return NoTask(task);
+  MLEDGE_ASSIGN_OR_RETURN(const TaskContext* const context, FindTask(task));
   v1::GetTaskResponse response;
-  *response.mutable_summary() = Summarize(*found->second);
-  *response.mutable_task() = found->second->task;
-  for (const auto& [number, version] : found->second->versions) {
+  *response.mutable_summary() = Summarize(*context);
+  *response.mutable_task() = context->task;
+  for (const auto& [number, version] : context->versions) {
     *response.add_versions() = ToMessage(version);
   }
   return response;
@@ -286,7 +323,7 @@ CoordinatorImpl::Watch(const TaskId& task,
                        std::function<void(const v1::TaskEvent&)> sink) {
   {
     MutexLock lock(&mutex_);
-    if (!tasks_.contains(task)) return NoTask(task);
+    MLEDGE_RETURN_IF_ERROR(FindTask(task).status());
   }
   return feed_.Subscribe(task, std::move(sink));
 }
@@ -297,9 +334,8 @@ absl::StatusOr<Coordinator::ModelBlobs> CoordinatorImpl::OpenModel(
   Digest package;
   {
     MutexLock lock(&mutex_);
-    const auto found = tasks_.find(task);
-    if (found == tasks_.end()) return NoTask(task);
-    const TaskContext& context = *found->second;
+    MLEDGE_ASSIGN_OR_RETURN(const TaskContext* const found, FindTask(task));
+    const TaskContext& context = *found;
     const VersionNumber number =
         version.value_or(context.run->record().version);
     const auto wanted = context.versions.find(number);

@@ -25,6 +25,16 @@ absl::StatusOr<CoordinatorImpl::Located> CoordinatorImpl::Locate(
       dependencies_.storage->FindAssignment(id);
   if (absl::IsNotFound(record.status())) return record.status();
   MLEDGE_RETURN_IF_ERROR(MayPass(record.status()));
+  {
+    MutexLock lock(&mutex_);
+    const auto set_aside = set_aside_.find(record->task);
+    if (set_aside != set_aside_.end() &&
+        set_aside->second.record.state == TaskState::kRunning) {
+      // It may go on after a restart, and want what the device has.
+      return absl::UnavailableError(
+          StrCat("task ", record->task.value(), " was set aside; try later"));
+    }
+  }
   return Located{.record = *std::move(record)};
 }
 

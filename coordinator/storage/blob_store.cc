@@ -19,6 +19,28 @@ namespace mledge {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// Whether the file holds exactly `bytes`.
+bool Holds(const std::string& path, std::string_view bytes) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  std::vector<char> piece(size_t{1} << 18);
+  bool same = true;
+  while (same) {
+    const ssize_t got = read(fd, piece.data(), piece.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got == 0) break;
+    same = got > 0 && bytes.starts_with(std::string_view(
+                          piece.data(), static_cast<size_t>(got)));
+    if (same) bytes.remove_prefix(static_cast<size_t>(got));
+  }
+  close(fd);
+  return same && bytes.empty();
+}
+
+}  // namespace
+
 class BlobStore::Reader final : public BlobReader {
  public:
   // Takes over the descriptor.
@@ -107,13 +129,11 @@ absl::StatusOr<Digest> BlobStore::Put(std::string_view bytes) {
     MutexLock lock(&mutex_);
     just_put_.insert(name);
   }
-  // From here on Collect leaves the name alone. A file of the right size under
-  // this name is this blob: it was synced before it got the name. The name
-  // itself may not be durable yet, when another call has just given it, or a
-  // process died before it could sync the folders.
-  struct stat info;
-  if (stat(path.c_str(), &info) == 0 &&
-      static_cast<uint64_t>(info.st_size) == bytes.size()) {
+  // From here on Collect leaves the name alone. A file under it was synced
+  // before it got the name; the disk may have damaged it since. The name itself
+  // may not be durable yet, when another call has just given it, or a process
+  // died before it could sync the folders.
+  if (Holds(path, bytes)) {
     MLEDGE_RETURN_IF_ERROR(SyncDirectory(folder));
     MLEDGE_RETURN_IF_ERROR(SyncDirectory(directory_));
     return name;

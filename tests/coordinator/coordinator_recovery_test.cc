@@ -347,7 +347,8 @@ TEST(CoordinatorRecoveryTest, CheckpointsAlternateAcrossARestart) {
   harness.Crash();
   ASSERT_THAT(harness.Upload("c", calls["c"]->assignment()), IsOk());
   std::set<size_t> held;
-  for (const CheckpointRecord& slot : harness.memory.Load()->checkpoints) {
+  const StoredState stored = harness.memory.Load().value();
+  for (const CheckpointRecord& slot : stored.checkpoints) {
     held.insert(slot.folded.size());
   }
   EXPECT_EQ(held, (std::set<size_t>{2, 3}));

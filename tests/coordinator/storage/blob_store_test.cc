@@ -69,6 +69,18 @@ TEST_F(BlobStoreTest, TruncatedFileIsReplacedByPut) {
   EXPECT_THAT((*reader)->Read(0, 100), IsOkAndHolds("0123456789"));
 }
 
+TEST_F(BlobStoreTest, DamagedFileIsReplacedByPut) {
+  const Digest digest = Put("0123456789");
+  const std::string hex = digest.ToHex();
+  std::ofstream(fs::path(directory_.File("blobs")) / hex.substr(0, 2) /
+                hex.substr(2))
+      << "0123x56789";
+  Put("0123456789");
+  const auto reader = store_->Get(digest);
+  ASSERT_THAT(reader, IsOk());
+  EXPECT_THAT((*reader)->Read(0, 100), IsOkAndHolds("0123456789"));
+}
+
 TEST_F(BlobStoreTest, CollectRemovesOnlyWhatNobodyNames) {
   const Digest named = Put("named");
   const Digest nameless = Put("nameless");

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,7 +16,7 @@
 // operation that changes something; and after `crash_after` such operations the
 // process "dies": that operation happens or not (`crash_happens`), its caller
 // hears an error, and nothing works any more until `Restart`, which also loses
-// what was not synced.
+// what was not synced. Besides, single blobs can be damaged.
 
 namespace mledge {
 
@@ -26,6 +27,13 @@ class FaultyStorage final : public CoordinatorStorage {
   std::function<absl::Status(const std::string& operation)> fail;
 
   explicit FaultyStorage(MemoryStorage* inner) : inner_(inner) {}
+
+  // How the disk has damaged a blob, until `Repair`.
+  enum class Damage { kMissing, kAltered, kCut };
+  void DamageBlob(const Digest& name, Damage damage) {
+    damaged_[name] = damage;
+  }
+  void Repair() { damaged_.clear(); }
 
   // The `n`th changing operation from now on (from 0) is the last.
   void CrashAfter(int64_t n, bool crash_happens) {
@@ -65,7 +73,14 @@ class FaultyStorage final : public CoordinatorStorage {
   }
   absl::StatusOr<std::shared_ptr<const BlobReader>> OpenBlob(
       const Digest& name) override {
-    return inner_->OpenBlob(name);
+    absl::StatusOr<std::shared_ptr<const BlobReader>> reader =
+        inner_->OpenBlob(name);
+    const auto damage = damaged_.find(name);
+    if (!reader.ok() || damage == damaged_.end()) return reader;
+    if (damage->second == Damage::kMissing) {
+      return absl::NotFoundError("no such blob");
+    }
+    return std::make_shared<DamagedReader>(*std::move(reader), damage->second);
   }
   absl::Status CollectGarbage() override {
     if (crashed_) return Dead();
@@ -97,6 +112,33 @@ class FaultyStorage final : public CoordinatorStorage {
   }
 
  private:
+  // Its last byte is another one, or gone.
+  class DamagedReader final : public BlobReader {
+   public:
+    DamagedReader(std::shared_ptr<const BlobReader> inner, Damage damage)
+        : inner_(std::move(inner)), damage_(damage) {}
+    uint64_t size_in_bytes() const override {
+      return inner_->size_in_bytes() - (damage_ == Damage::kCut ? 1 : 0);
+    }
+    absl::StatusOr<std::string> Read(uint64_t offset,
+                                     uint64_t size) const override {
+      absl::StatusOr<std::string> bytes = inner_->Read(offset, size);
+      if (bytes.ok() && offset + bytes->size() == inner_->size_in_bytes() &&
+          !bytes->empty()) {
+        if (damage_ == Damage::kCut) {
+          bytes->pop_back();
+        } else {
+          bytes->back() ^= 1;
+        }
+      }
+      return bytes;
+    }
+
+   private:
+    const std::shared_ptr<const BlobReader> inner_;
+    const Damage damage_;
+  };
+
   class Writer final : public SpoolWriter {
    public:
     Writer(FaultyStorage* storage, std::unique_ptr<SpoolWriter> inner)
@@ -141,6 +183,7 @@ class FaultyStorage final : public CoordinatorStorage {
   }
 
   MemoryStorage* const inner_;
+  std::map<Digest, Damage> damaged_;
   std::atomic<int64_t> operations_ = 0;
   std::atomic<int64_t> crash_after_ = -1;
   std::atomic<bool> crash_happens_ = false;
