@@ -138,6 +138,10 @@ absl::Status SqliteStorage::CollectGarbage() {
 absl::StatusOr<std::unique_ptr<SpoolWriter>> SqliteStorage::OpenSpoolWriter(
     const AssignmentId& assignment, const Digest& content,
     uint64_t size_in_bytes) {
+  {
+    MutexLock lock(&mutex_);
+    MLEDGE_RETURN_IF_ERROR(CheckOwnership());
+  }
   return spool_->OpenWriter(assignment, content, size_in_bytes);
 }
 
@@ -153,6 +157,10 @@ absl::StatusOr<std::unique_ptr<SpooledUpdate>> SqliteStorage::OpenSpooled(
 
 absl::Status SqliteStorage::DiscardSpooled(
     std::span<const AssignmentId> assignments) {
+  {
+    MutexLock lock(&mutex_);
+    MLEDGE_RETURN_IF_ERROR(CheckOwnership());
+  }
   return spool_->Discard(assignments);
 }
 

@@ -22,9 +22,10 @@
 //   blobs/ab/cdef…    blob_store.h
 //   spool/            update_spool.h
 //
-// Opening moves the owner epoch on; every write transaction looks whether it
-// is still its own, so that a coordinator that was thought dead and wakes up
-// can write nothing more.
+// Opening moves the owner epoch on; every write transaction, and whatever
+// begins or removes a spooled upload, looks whether it is still its own, so
+// that a coordinator that was thought dead and wakes up changes nothing more.
+// Blobs are left out: to put one twice is to put it once.
 
 namespace mledge {
 

@@ -68,6 +68,25 @@ TEST(SqliteStorageTest, CoordinatorThatLostOwnershipWritesNothingMore) {
       StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("taken over")));
   EXPECT_THAT(first->CollectGarbage(),
               StatusIs(absl::StatusCode::kFailedPrecondition));
+  // Nor may it write into an upload that the other one takes, or remove it.
+  const AssignmentId upload("upload");
+  const std::string bytes = "an update";
+  {
+    const auto writer = second->OpenSpoolWriter(
+        upload, Sha256Of(std::string_view(bytes)), bytes.size());
+    ASSERT_THAT(writer, IsOk());
+    ASSERT_THAT(
+        (*writer)->Append(
+            {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}),
+        IsOk());
+    ASSERT_THAT((*writer)->Sync(), IsOk());
+  }
+  EXPECT_THAT(
+      first->OpenSpoolWriter(upload, Sha256Of(std::string_view("other")), 5),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("taken over")));
+  EXPECT_THAT(first->DiscardSpooled(std::span(&upload, 1)),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(second->ReadSpooled(upload), IsOkAndHolds(bytes));
   EXPECT_THAT(second->Commit(OneEvent(3)), IsOk());
   const auto events = second->ReadEvents(TaskId("t"), 0);
   ASSERT_THAT(events, IsOk());
@@ -112,6 +131,33 @@ TEST(SqliteStorageTest, DamagedDatabaseIsDataLossWithRemedy) {
       SqliteStorage::Open(directory.path()),
       StatusIs(absl::StatusCode::kDataLoss,
                AllOf(HasSubstr("coordinator.db"), HasSubstr("backup"))));
+}
+
+TEST(SqliteStorageTest, BlobThatTheDiskDamagedIsDataLossWithRemedy) {
+  TempDirectory directory;
+  auto storage = OpenStorage(directory.path());
+  const std::string bytes(3'000'000, 'b');
+  const auto name = storage->PutBlob(bytes);
+  ASSERT_THAT(name, IsOk());
+  EXPECT_THAT(ReadVerifiedBlob(*storage, *name), IsOkAndHolds(bytes));
+  EXPECT_THAT(VerifyBlob(*storage, *name), IsOk());
+  const std::string place = StrCat("blobs/", name->ToHex().substr(0, 2), "/",
+                                   name->ToHex().substr(2));
+  {
+    std::fstream file(directory.File(place));
+    file.seekp(2'000'000);
+    file.put('c');
+    ASSERT_TRUE(file.good());
+  }
+  const auto damaged =
+      StatusIs(absl::StatusCode::kDataLoss,
+               AllOf(HasSubstr(name->ToHex()), HasSubstr("damaged"),
+                     HasSubstr(place), HasSubstr("backup")));
+  EXPECT_THAT(ReadVerifiedBlob(*storage, *name), damaged);
+  EXPECT_THAT(VerifyBlob(*storage, *name), damaged);
+  fs::remove(directory.File(place));
+  EXPECT_THAT(ReadVerifiedBlob(*storage, *name),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("missing")));
 }
 
 TEST(SqliteStorageTest, GarbageCollectionKeepsBlobsOfRecordsOnly) {
