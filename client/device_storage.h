@@ -2,6 +2,7 @@
 #define MLEDGE_CLIENT_DEVICE_STORAGE_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -85,6 +86,16 @@ class DeviceStorage {
   // Of the newest revocation list that was seen; only ever goes up. 0: none.
   virtual absl::StatusOr<uint64_t> LoadListNumber() = 0;
   virtual absl::Status SaveListNumber(uint64_t number) = 0;
+
+  // The device's ledger of differential privacy (privacy_ledger.h): a record
+  // for each private task, by the SHA-256 of its signed payload. Kept for ever:
+  // what is forgotten here could be spent again.
+  virtual absl::StatusOr<std::map<Digest, std::string>>
+  LoadPrivacyRecords() = 0;
+  // Replaces the task's record. RESOURCE_EXHAUSTED: the disk is full; then the
+  // old record is still there.
+  virtual absl::Status SavePrivacyRecord(const Digest& task,
+                                         std::string_view record) = 0;
 
   // NOT_FOUND when the cache does not hold it.
   virtual absl::StatusOr<std::shared_ptr<const std::string>> ReadBlob(

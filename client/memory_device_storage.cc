@@ -87,6 +87,7 @@ std::unique_ptr<MemoryDeviceStorage> MemoryDeviceStorage::AfterCrash(
     copy->secagg_journals_[task] = Copy(journal);
   }
   copy->list_number_ = other.list_number_;
+  copy->privacy_records_ = other.privacy_records_;
   copy->blobs_ = other.blobs_;
   return copy;
 }
@@ -216,6 +217,19 @@ absl::StatusOr<uint64_t> MemoryDeviceStorage::LoadListNumber() {
 absl::Status MemoryDeviceStorage::SaveListNumber(uint64_t number) {
   MutexLock lock(&mutex_);
   list_number_ = std::max(list_number_, number);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::map<Digest, std::string>>
+MemoryDeviceStorage::LoadPrivacyRecords() {
+  MutexLock lock(&mutex_);
+  return privacy_records_;
+}
+
+absl::Status MemoryDeviceStorage::SavePrivacyRecord(const Digest& task,
+                                                    std::string_view record) {
+  MutexLock lock(&mutex_);
+  privacy_records_[task] = std::string(record);
   return absl::OkStatus();
 }
 

@@ -50,6 +50,9 @@ class MemoryDeviceStorage final : public DeviceStorage {
       std::shared_ptr<const std::string> masked_input) override;
   absl::StatusOr<uint64_t> LoadListNumber() override;
   absl::Status SaveListNumber(uint64_t number) override;
+  absl::StatusOr<std::map<Digest, std::string>> LoadPrivacyRecords() override;
+  absl::Status SavePrivacyRecord(const Digest& task,
+                                 std::string_view record) override;
   absl::StatusOr<std::shared_ptr<const std::string>> ReadBlob(
       const Digest& digest) override;
   absl::StatusOr<std::unique_ptr<BlobWriter>> OpenBlobWriter(
@@ -70,6 +73,7 @@ class MemoryDeviceStorage final : public DeviceStorage {
   std::shared_ptr<const std::string> update_ ABSL_GUARDED_BY(mutex_);
   std::map<Digest, SecaggJournal> secagg_journals_ ABSL_GUARDED_BY(mutex_);
   uint64_t list_number_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<Digest, std::string> privacy_records_ ABSL_GUARDED_BY(mutex_);
   std::map<Digest, std::shared_ptr<const std::string>> blobs_
       ABSL_GUARDED_BY(mutex_);
   std::map<Digest, std::string> partial_blobs_ ABSL_GUARDED_BY(mutex_);

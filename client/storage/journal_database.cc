@@ -20,7 +20,7 @@ namespace {
 
 // Steps from each version of the tables (PRAGMA user_version) to the next; a
 // new file is version 0. A change adds a step.
-constexpr std::array<const char*, 2> kMigrations = {
+constexpr std::array<const char*, 3> kMigrations = {
     R"(
   CREATE TABLE owner (device TEXT NOT NULL);
   CREATE TABLE journal (
@@ -37,6 +37,11 @@ constexpr std::array<const char*, 2> kMigrations = {
   CREATE TABLE revocation_list (
     slot INTEGER PRIMARY KEY CHECK (slot = 1),
     number INTEGER NOT NULL);
+)",
+    R"(
+  CREATE TABLE privacy (
+    task BLOB PRIMARY KEY,
+    record BLOB NOT NULL);
 )"};
 
 // Holds secrets, so nobody else may read it; SQLite gives its other files the
@@ -297,6 +302,36 @@ absl::Status JournalDatabase::SaveListNumber(uint64_t number) {
                         "CONFLICT (slot) DO UPDATE SET number = max(number, "
                         "excluded.number)"));
   replace.BindInteger(1, static_cast<int64_t>(number));
+  const int code = replace.Step();
+  return code == SQLITE_DONE ? absl::OkStatus()
+                             : ToStatus(code, "cannot write");
+}
+
+absl::StatusOr<std::map<Digest, std::string>>
+JournalDatabase::LoadPrivacyRecords() {
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement select,
+      Statement::Create(*this, "SELECT task, record FROM privacy"));
+  std::map<Digest, std::string> records;
+  while (true) {
+    const int code = select.Step();
+    if (code == SQLITE_DONE) return records;
+    if (code != SQLITE_ROW) return ToStatus(code, "cannot read");
+    const absl::StatusOr<Digest> task = Digest::FromBytes(select.Bytes(0));
+    if (!task.ok()) return ToStatus(SQLITE_CORRUPT, "unreadable hash");
+    records[*task] = select.Bytes(1);
+  }
+}
+
+absl::Status JournalDatabase::SavePrivacyRecord(const Digest& task,
+                                                std::string_view record) {
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement replace,
+      Statement::Create(*this,
+                        "INSERT OR REPLACE INTO privacy VALUES (?1, ?2)"));
+  const std::string key = task.ToBytes();
+  replace.BindBlob(1, key);
+  replace.BindBlob(2, record.empty() ? std::string_view("") : record);
   const int code = replace.Step();
   return code == SQLITE_DONE ? absl::OkStatus()
                              : ToStatus(code, "cannot write");

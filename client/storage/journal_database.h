@@ -2,9 +2,11 @@
 #define MLEDGE_CLIENT_STORAGE_JOURNAL_DATABASE_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -19,9 +21,9 @@ struct sqlite3;
 struct sqlite3_stmt;
 
 // The journal of one device in SQLite: the assignment under way as a table of
-// at most one row, and what it keeps of secure aggregation, a row for each
-// task. What a call has saved survives power loss once it has returned. Not
-// thread-safe.
+// at most one row, and what it keeps of secure aggregation and of differential
+// privacy, a row for each task. What a call has saved survives power loss once
+// it has returned. Not thread-safe.
 //
 // What is replaced or deleted is overwritten (secure_delete), and WAL files are
 // cut off when secrets were; a disk that moves its blocks may keep them all the
@@ -52,6 +54,8 @@ class JournalDatabase {
   absl::StatusOr<std::vector<Digest>> MaskedInputs();
   absl::StatusOr<uint64_t> LoadListNumber();
   absl::Status SaveListNumber(uint64_t number);
+  absl::StatusOr<std::map<Digest, std::string>> LoadPrivacyRecords();
+  absl::Status SavePrivacyRecord(const Digest& task, std::string_view record);
 
  private:
   // A prepared statement for one use.

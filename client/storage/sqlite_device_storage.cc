@@ -286,6 +286,16 @@ class SqliteDeviceStorage final : public DeviceStorage {
     return database_->SaveListNumber(number);
   }
 
+  absl::StatusOr<std::map<Digest, std::string>> LoadPrivacyRecords() override {
+    MutexLock lock(&mutex_);
+    return database_->LoadPrivacyRecords();
+  }
+  absl::Status SavePrivacyRecord(const Digest& task,
+                                 std::string_view record) override {
+    MutexLock lock(&mutex_);
+    return database_->SavePrivacyRecord(task, record);
+  }
+
   absl::StatusOr<std::shared_ptr<const std::string>> ReadBlob(
       const Digest& digest) override {
     return blobs_->Read(digest);

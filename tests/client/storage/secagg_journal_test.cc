@@ -26,7 +26,9 @@ namespace {
 namespace fs = std::filesystem;
 
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::Pointee;
+using ::testing::UnorderedElementsAre;
 
 const Digest kTask = Sha256Of(std::string_view("task"));
 const Digest kOther = Sha256Of(std::string_view("another task"));
@@ -139,6 +141,22 @@ TEST_P(SecaggJournalTest, ListNumberOnlyGoesUp) {
   EXPECT_EQ(*storage().LoadListNumber(), 7u);
 }
 
+TEST_P(SecaggJournalTest, PrivacyRecordsAreReplacedAndKept) {
+  EXPECT_THAT(storage().LoadPrivacyRecords(), IsOkAndHolds(IsEmpty()));
+  const std::string binary("\0\x80 one", 6);
+  ASSERT_THAT(storage().SavePrivacyRecord(kTask, "first"), IsOk());
+  ASSERT_THAT(storage().SavePrivacyRecord(kOther, ""), IsOk());
+  ASSERT_THAT(storage().SavePrivacyRecord(kTask, binary), IsOk());
+  v1::Assignment assignment;
+  assignment.set_assignment_id("a1");
+  ASSERT_THAT(storage().SaveAssignment(assignment), IsOk());
+  ASSERT_THAT(storage().Forget(AssignmentId("a1")), IsOk());
+  Restart();
+  EXPECT_THAT(storage().LoadPrivacyRecords(),
+              IsOkAndHolds(
+                  UnorderedElementsAre(Pair(kTask, binary), Pair(kOther, ""))));
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Storages, SecaggJournalTest,
     ::testing::Values(Kind{"memory",
@@ -228,13 +246,13 @@ TEST_F(SqliteSecaggJournalTest, NewerFormatIsRefused) {
   Open().reset();
   sqlite3* database = nullptr;
   ASSERT_EQ(sqlite3_open(state("device.sqlite").c_str(), &database), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(database, "PRAGMA user_version = 3", nullptr, nullptr,
+  ASSERT_EQ(sqlite3_exec(database, "PRAGMA user_version = 4", nullptr, nullptr,
                          nullptr),
             SQLITE_OK);
   sqlite3_close(database);
   EXPECT_THAT(OpenSqlite(directory_),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       ::testing::HasSubstr("has format 3")));
+                       ::testing::HasSubstr("has format 4")));
 }
 
 TEST_F(SqliteSecaggJournalTest, NobodyElseMayReadIt) {
