@@ -15,7 +15,7 @@
 
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
-#include "mledge/privacy/matrix/noise_grid.h"
+#include "mledge/privacy/matrix/correlated_grid.h"
 
 namespace mledge {
 namespace {
@@ -74,11 +74,11 @@ CorrelatedNoise::CorrelatedNoise(const CorrelatedNoiseOptions& options,
 absl::StatusOr<std::unique_ptr<CorrelatedNoise>> CorrelatedNoise::Create(
     const CorrelatedNoiseOptions& options) {
   MLEDGE_RETURN_IF_ERROR(
-      ValidateNoiseGrid({.fraction_bits = options.fraction_bits,
-                         .dimension = options.dimension,
-                         .l2_sensitivity = 1}));
+      ValidateCorrelatedGrid({.fraction_bits = options.fraction_bits,
+                              .dimension = options.dimension,
+                              .l2_sensitivity = 1}));
   MLEDGE_RETURN_IF_ERROR(
-      ValidateGridStandardDeviation(options.standard_deviation));
+      ValidateCorrelatedStandardDeviation(options.standard_deviation));
   const auto largest_z = static_cast<int64_t>(
       std::ceil(kLargestDeviation * options.standard_deviation));
   MLEDGE_ASSIGN_OR_RETURN(

@@ -15,7 +15,7 @@
 #include "mledge/privacy/matrix/strategy_matrix.h"
 
 // Streams the noise of the matrix mechanism, round by round, onto a
-// coordinator's integer sums. noise_grid.h says what may be claimed of it.
+// coordinator's integer sums. correlated_grid.h says what may be claimed of it.
 //
 // The object and what Save writes hold noise that later rounds take back:
 // whoever reads them can take it off released models. Keep them as secret as a
@@ -37,7 +37,7 @@ namespace mledge {
 using NoiseSampler = std::function<void(int64_t first, std::span<int64_t> z)>;
 
 struct CorrelatedNoiseOptions {
-  // As RoundToGrid returns it.
+  // As RoundStrategyToGrid returns it.
   StrategyMatrix strategy;
   // 1 … kMaximumRounds.
   int64_t rounds = 0;
@@ -45,7 +45,7 @@ struct CorrelatedNoiseOptions {
   int64_t dimension = 0;
   // z's grid is 2^−fraction_bits of the sums'. 0 … kMostFractionBits.
   int fraction_bits = 0;
-  // Of z, in units of its own grid (GridStandardDeviation). 16 … 2^40.
+  // Of z, in units of its own grid (CorrelatedStandardDeviation). 16 … 2^40.
   double standard_deviation = 0;
 };
 

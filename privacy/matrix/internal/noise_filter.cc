@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
-#include "mledge/privacy/matrix/noise_grid.h"
+#include "mledge/privacy/matrix/correlated_grid.h"
 
 namespace mledge::matrix_internal {
 namespace {
@@ -49,12 +49,12 @@ absl::StatusOr<NoiseFilter> NoiseFilter::Create(const StrategyMatrix& strategy,
                                                 int fraction_bits,
                                                 int64_t largest_z) {
   MLEDGE_ASSIGN_OR_RETURN(const StrategyMatrix on_grid,
-                          RoundToGrid(strategy, fraction_bits));
+                          RoundStrategyToGrid(strategy, fraction_bits));
   if (on_grid != strategy) {
-    return absl::InvalidArgumentError(
-        StrCat(DescribeStrategy(strategy),
-               ": coefficients are not on the grid; RoundToGrid puts them "
-               "there"));
+    return absl::InvalidArgumentError(StrCat(
+        DescribeStrategy(strategy),
+        ": coefficients are not on the grid; RoundStrategyToGrid puts them "
+        "there"));
   }
   NoiseFilter filter;
   filter.fraction_bits_ = fraction_bits;

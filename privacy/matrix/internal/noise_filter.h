@@ -16,7 +16,7 @@ inline constexpr int kBufferCoefficientBits = 30;
 inline constexpr int kBufferStateBits = 16;
 
 // ⌊value / 2^bits⌉, halves up: commutes with adding integers, which is what the
-// privacy of the integer pipeline rests on (noise_grid.h).
+// privacy of the integer pipeline rests on (correlated_grid.h).
 template <typename Integer>
 constexpr Integer RoundHalfUp(Integer value, int bits) {
   if (bits == 0) return value;
@@ -29,7 +29,7 @@ constexpr Integer RoundHalfUp(Integer value, int bits) {
 // overlap may be worked on at the same time.
 class NoiseFilter {
  public:
-  // `strategy` must be on the grid (RoundToGrid). No |z| may exceed
+  // `strategy` must be on the grid (RoundStrategyToGrid). No |z| may exceed
   // `largest_z`. INVALID_ARGUMENT: a strategy that is not; numbers that might
   // not fit into 64 bits.
   static absl::StatusOr<NoiseFilter> Create(const StrategyMatrix& strategy,

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "mledge/core/training_random.h"
-#include "mledge/privacy/matrix/noise_grid.h"
+#include "mledge/privacy/matrix/correlated_grid.h"
 #include "mledge/tests/support/status_matchers.h"
 #include "mledge/tests/support/test_seed.h"
 
@@ -39,7 +39,7 @@ NoiseSampler SamplerOf(uint64_t seed, int64_t round) {
 
 CorrelatedNoiseOptions OptionsOf(const StrategyMatrix& strategy, int64_t rounds,
                                  int64_t dimension) {
-  return {.strategy = *RoundToGrid(strategy, kBits),
+  return {.strategy = *RoundStrategyToGrid(strategy, kBits),
           .rounds = rounds,
           .dimension = dimension,
           .fraction_bits = kBits,
@@ -319,13 +319,13 @@ TEST(CorrelatedNoiseTest, AStateIsGoodForItsOwnOptionsOnly) {
   const auto options = OptionsOf(Strategies()[2], 5, 3);
   const SecretBytes saved = *(*CorrelatedNoise::Create(options))->Serialize();
   std::vector<CorrelatedNoiseOptions> others(6, options);
-  others[0].strategy = *RoundToGrid(Strategies()[4], kBits);
+  others[0].strategy = *RoundStrategyToGrid(Strategies()[4], kBits);
   others[1].rounds = 6;
   others[2].dimension = 4;
   others[3].fraction_bits = kBits + 1;
   others[4].standard_deviation = kDeviation + 1;
   std::get<BandedToeplitz>(others[5].strategy).coefficients[3] = 0;
-  others[5].strategy = *RoundToGrid(others[5].strategy, kBits);
+  others[5].strategy = *RoundStrategyToGrid(others[5].strategy, kBits);
   for (const CorrelatedNoiseOptions& other : others) {
     EXPECT_THAT(
         CorrelatedNoise::Parse(other, saved.bytes(RevealSecret())),
@@ -387,7 +387,7 @@ TEST(CorrelatedNoiseTest, RefusesEachBadOptionByName) {
   }
   options = good;
   options.strategy = BandedToeplitz{{1, 1.0 / 3}};
-  check(options, "RoundToGrid");
+  check(options, "RoundStrategyToGrid");
   options.strategy = BandedToeplitz{{1, 2}};
   check(options, "coefficient 1");
 }

@@ -1,4 +1,4 @@
-#include "mledge/privacy/matrix/noise_grid.h"
+#include "mledge/privacy/matrix/correlated_grid.h"
 
 #include <algorithm>
 #include <cmath>
@@ -51,7 +51,7 @@ double RoundingShift(const BufferedToeplitz& matrix, int64_t rounds) {
 
 }  // namespace
 
-absl::Status ValidateNoiseGrid(const NoiseGrid& grid) {
+absl::Status ValidateCorrelatedGrid(const CorrelatedGrid& grid) {
   MLEDGE_RETURN_IF_ERROR(CheckFractionBits(grid.fraction_bits));
   if (grid.dimension < 1 || grid.dimension > kLargestDimension) {
     return absl::InvalidArgumentError(StrCat("dimension ", grid.dimension,
@@ -68,7 +68,7 @@ absl::Status ValidateNoiseGrid(const NoiseGrid& grid) {
   return absl::OkStatus();
 }
 
-absl::Status ValidateGridStandardDeviation(double value) {
+absl::Status ValidateCorrelatedStandardDeviation(double value) {
   if (value >= kLeastStandardDeviation && value <= kLargestStandardDeviation) {
     return absl::OkStatus();
   }
@@ -78,8 +78,8 @@ absl::Status ValidateGridStandardDeviation(double value) {
              kLeastStandardDeviation, " and 2^40; change the fraction bits"));
 }
 
-absl::StatusOr<StrategyMatrix> RoundToGrid(const StrategyMatrix& strategy,
-                                           int fraction_bits) {
+absl::StatusOr<StrategyMatrix> RoundStrategyToGrid(
+    const StrategyMatrix& strategy, int fraction_bits) {
   MLEDGE_RETURN_IF_ERROR(ValidateStrategy(strategy));
   MLEDGE_RETURN_IF_ERROR(CheckFractionBits(fraction_bits));
   StrategyMatrix rounded = strategy;
@@ -101,17 +101,17 @@ absl::StatusOr<StrategyMatrix> RoundToGrid(const StrategyMatrix& strategy,
   return rounded;
 }
 
-absl::StatusOr<double> GridSensitivity(const StrategyMatrix& strategy,
-                                       const ParticipationLimits& limits,
-                                       const NoiseGrid& grid) {
-  MLEDGE_RETURN_IF_ERROR(ValidateNoiseGrid(grid));
+absl::StatusOr<double> CorrelatedSensitivity(const StrategyMatrix& strategy,
+                                             const ParticipationLimits& limits,
+                                             const CorrelatedGrid& grid) {
+  MLEDGE_RETURN_IF_ERROR(ValidateCorrelatedGrid(grid));
   MLEDGE_ASSIGN_OR_RETURN(const StrategyMatrix on_grid,
-                          RoundToGrid(strategy, grid.fraction_bits));
+                          RoundStrategyToGrid(strategy, grid.fraction_bits));
   if (on_grid != strategy) {
-    return absl::InvalidArgumentError(
-        StrCat(DescribeStrategy(strategy),
-               ": coefficients are not on the grid; RoundToGrid puts them "
-               "there"));
+    return absl::InvalidArgumentError(StrCat(
+        DescribeStrategy(strategy),
+        ": coefficients are not on the grid; RoundStrategyToGrid puts them "
+        "there"));
   }
   MLEDGE_ASSIGN_OR_RETURN(const double sensitivity,
                           Sensitivity(strategy, limits));
@@ -131,13 +131,13 @@ absl::StatusOr<double> GridSensitivity(const StrategyMatrix& strategy,
          kUp;
 }
 
-absl::StatusOr<double> GridNoiseMultiplier(const StrategyMatrix& strategy,
-                                           const ParticipationLimits& limits,
-                                           const NoiseGrid& grid,
-                                           double standard_deviation) {
-  MLEDGE_RETURN_IF_ERROR(ValidateGridStandardDeviation(standard_deviation));
+absl::StatusOr<double> CorrelatedNoiseMultiplier(
+    const StrategyMatrix& strategy, const ParticipationLimits& limits,
+    const CorrelatedGrid& grid, double standard_deviation) {
+  MLEDGE_RETURN_IF_ERROR(
+      ValidateCorrelatedStandardDeviation(standard_deviation));
   MLEDGE_ASSIGN_OR_RETURN(const double sensitivity,
-                          GridSensitivity(strategy, limits, grid));
+                          CorrelatedSensitivity(strategy, limits, grid));
   const double variance =
       standard_deviation * standard_deviation - kRoundingVariance;
   return std::sqrt(variance) /
@@ -145,22 +145,22 @@ absl::StatusOr<double> GridNoiseMultiplier(const StrategyMatrix& strategy,
          kUp;
 }
 
-absl::StatusOr<double> GridStandardDeviation(const StrategyMatrix& strategy,
-                                             const ParticipationLimits& limits,
-                                             const NoiseGrid& grid,
-                                             double noise_multiplier) {
+absl::StatusOr<double> CorrelatedStandardDeviation(
+    const StrategyMatrix& strategy, const ParticipationLimits& limits,
+    const CorrelatedGrid& grid, double noise_multiplier) {
   if (!(noise_multiplier > 0)) {
     return absl::InvalidArgumentError(StrCat(
         "noise_multiplier ", noise_multiplier, ": it must be greater than 0"));
   }
   MLEDGE_ASSIGN_OR_RETURN(const double sensitivity,
-                          GridSensitivity(strategy, limits, grid));
+                          CorrelatedSensitivity(strategy, limits, grid));
   const double hidden =
       noise_multiplier *
       std::ldexp(sensitivity * grid.l2_sensitivity, grid.fraction_bits) * kUp;
   const double standard_deviation =
       std::sqrt(hidden * hidden + kRoundingVariance) * kUp;
-  MLEDGE_RETURN_IF_ERROR(ValidateGridStandardDeviation(standard_deviation));
+  MLEDGE_RETURN_IF_ERROR(
+      ValidateCorrelatedStandardDeviation(standard_deviation));
   return standard_deviation;
 }
 

@@ -1,5 +1,5 @@
-#ifndef MLEDGE_PRIVACY_MATRIX_NOISE_GRID_H_
-#define MLEDGE_PRIVACY_MATRIX_NOISE_GRID_H_
+#ifndef MLEDGE_PRIVACY_MATRIX_CORRELATED_GRID_H_
+#define MLEDGE_PRIVACY_MATRIX_CORRELATED_GRID_H_
 
 #include <cstdint>
 
@@ -33,7 +33,7 @@ namespace mledge {
 
 inline constexpr int kMostFractionBits = 30;
 
-struct NoiseGrid {
+struct CorrelatedGrid {
   // z's grid is 2^−fraction_bits of the sums'. 0 … kMostFractionBits.
   int fraction_bits = 0;
   // Coordinates of a sum. 1 … 2^34.
@@ -42,15 +42,15 @@ struct NoiseGrid {
   // grid, after rounding to it. Positive, at most 2^50.
   double l2_sensitivity = 0;
 
-  bool operator==(const NoiseGrid&) const = default;
+  bool operator==(const CorrelatedGrid&) const = default;
 };
 
 // INVALID_ARGUMENT, naming the field, its value and its domain.
-absl::Status ValidateNoiseGrid(const NoiseGrid& grid);
+absl::Status ValidateCorrelatedGrid(const CorrelatedGrid& grid);
 
 // INVALID_ARGUMENT unless `standard_deviation`, of z in units of its own grid,
 // is at least 16 (choose more fraction bits) and at most 2^40.
-absl::Status ValidateGridStandardDeviation(double standard_deviation);
+absl::Status ValidateCorrelatedStandardDeviation(double standard_deviation);
 
 // The strategy that integers compute: coefficients of bands rounded to
 // multiples of 2^−fraction_bits (those that become zero at the end are
@@ -58,8 +58,8 @@ absl::Status ValidateGridStandardDeviation(double standard_deviation);
 // claimed must be computed from what this returns.
 // INVALID_ARGUMENT: an invalid strategy or number of bits; a buffer whose
 // weight or decay rounds to 0 or 1.
-absl::StatusOr<StrategyMatrix> RoundToGrid(const StrategyMatrix& strategy,
-                                           int fraction_bits);
+absl::StatusOr<StrategyMatrix> RoundStrategyToGrid(
+    const StrategyMatrix& strategy, int fraction_bits);
 
 // L2 sensitivity, in units of grid.l2_sensitivity, of what the integer noise
 // hides: Sensitivity, and for buffers (2) above on top, δ·√(N·(rounds − 1)) in
@@ -67,29 +67,28 @@ absl::StatusOr<StrategyMatrix> RoundToGrid(const StrategyMatrix& strategy,
 // bounds the coordinates that integer contributions of such a norm can touch.
 // Rounds up.
 // INVALID_ARGUMENT: as Sensitivity; an invalid grid; a strategy that is not
-// what RoundToGrid returns.
-absl::StatusOr<double> GridSensitivity(const StrategyMatrix& strategy,
-                                       const ParticipationLimits& limits,
-                                       const NoiseGrid& grid);
+// what RoundStrategyToGrid returns.
+absl::StatusOr<double> CorrelatedSensitivity(const StrategyMatrix& strategy,
+                                             const ParticipationLimits& limits,
+                                             const CorrelatedGrid& grid);
 
 // The noise multiplier of the one Gaussian mechanism that all rounds together
 // are at least as private as. Rounds down.
 // `standard_deviation`: of z, in units of its own grid.
-// INVALID_ARGUMENT: as GridSensitivity; a standard deviation out of range.
-absl::StatusOr<double> GridNoiseMultiplier(const StrategyMatrix& strategy,
-                                           const ParticipationLimits& limits,
-                                           const NoiseGrid& grid,
-                                           double standard_deviation);
+// INVALID_ARGUMENT: as CorrelatedSensitivity; a standard deviation out of
+// range.
+absl::StatusOr<double> CorrelatedNoiseMultiplier(
+    const StrategyMatrix& strategy, const ParticipationLimits& limits,
+    const CorrelatedGrid& grid, double standard_deviation);
 
 // The other way round: the standard deviation of z, in units of its own grid,
-// for which GridNoiseMultiplier is at least `noise_multiplier`. Rounds up.
-// INVALID_ARGUMENT: as GridSensitivity; a noise multiplier that is not
-// positive, or for which the standard deviation is out of range.
-absl::StatusOr<double> GridStandardDeviation(const StrategyMatrix& strategy,
-                                             const ParticipationLimits& limits,
-                                             const NoiseGrid& grid,
-                                             double noise_multiplier);
+// for which CorrelatedNoiseMultiplier is at least `noise_multiplier`. Rounds
+// up. INVALID_ARGUMENT: as CorrelatedSensitivity; a noise multiplier that is
+// not positive, or for which the standard deviation is out of range.
+absl::StatusOr<double> CorrelatedStandardDeviation(
+    const StrategyMatrix& strategy, const ParticipationLimits& limits,
+    const CorrelatedGrid& grid, double noise_multiplier);
 
 }  // namespace mledge
 
-#endif  // MLEDGE_PRIVACY_MATRIX_NOISE_GRID_H_
+#endif  // MLEDGE_PRIVACY_MATRIX_CORRELATED_GRID_H_

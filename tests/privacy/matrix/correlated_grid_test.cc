@@ -1,4 +1,4 @@
-#include "mledge/privacy/matrix/noise_grid.h"
+#include "mledge/privacy/matrix/correlated_grid.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -23,24 +23,24 @@ using ::testing::HasSubstr;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-constexpr NoiseGrid kGrid = {
+constexpr CorrelatedGrid kGrid = {
     .fraction_bits = 10, .dimension = 1000, .l2_sensitivity = 100};
 constexpr ParticipationLimits kLimits = {
     .rounds = 64, .participations = 4, .separation = 8};
 
 StrategyMatrix Bands(int64_t bands, int fraction_bits) {
-  return *RoundToGrid(BandedToeplitz{*SquareRootCoefficients(bands)},
-                      fraction_bits);
+  return *RoundStrategyToGrid(BandedToeplitz{*SquareRootCoefficients(bands)},
+                              fraction_bits);
 }
 
 StrategyMatrix Buffers() {
-  return *RoundToGrid(BufferedToeplitz{{0.3, 0.8, 0.97}, {0.25, 0.15, 0.08}},
-                      0);
+  return *RoundStrategyToGrid(
+      BufferedToeplitz{{0.3, 0.8, 0.97}, {0.25, 0.15, 0.08}}, 0);
 }
 
 TEST(RoundToGridTest, RoundsBandsAndDropsZeros) {
   const StrategyMatrix rounded =
-      *RoundToGrid(BandedToeplitz{{1, 0.5, 0.3, 0.1, 0.1}}, 2);
+      *RoundStrategyToGrid(BandedToeplitz{{1, 0.5, 0.3, 0.1, 0.1}}, 2);
   EXPECT_THAT(std::get<BandedToeplitz>(rounded).coefficients,
               ElementsAre(1.0, 0.5, 0.25));
 }
@@ -48,20 +48,20 @@ TEST(RoundToGridTest, RoundsBandsAndDropsZeros) {
 TEST(RoundToGridTest, ChangesNothingTwice) {
   for (const StrategyMatrix& strategy :
        {Bands(20, 10), Buffers(), StrategyMatrix(TreeAggregation{})}) {
-    EXPECT_THAT(RoundToGrid(strategy, 10), IsOkAndHolds(strategy));
+    EXPECT_THAT(RoundStrategyToGrid(strategy, 10), IsOkAndHolds(strategy));
   }
 }
 
 TEST(RoundToGridTest, RefusesBuffersThatVanish) {
-  EXPECT_THAT(RoundToGrid(BufferedToeplitz{{0.5}, {1e-10}}, 0),
+  EXPECT_THAT(RoundStrategyToGrid(BufferedToeplitz{{0.5}, {1e-10}}, 0),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("weight")));
-  EXPECT_THAT(RoundToGrid(BufferedToeplitz{{1e-10}, {0.5}}, 0),
+  EXPECT_THAT(RoundStrategyToGrid(BufferedToeplitz{{1e-10}, {0.5}}, 0),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("decay")));
 }
 
-TEST(NoiseGridTest, RefusesEachBadFieldByName) {
-  const auto check = [](NoiseGrid grid, const char* name) {
-    EXPECT_THAT(GridSensitivity(Bands(4, 0), kLimits, grid),
+TEST(CorrelatedGridTest, RefusesEachBadFieldByName) {
+  const auto check = [](CorrelatedGrid grid, const char* name) {
+    EXPECT_THAT(CorrelatedSensitivity(Bands(4, 0), kLimits, grid),
                 StatusIs(StatusCode::kInvalidArgument, HasSubstr(name)));
   };
   for (int bits : {-1, 31, std::numeric_limits<int>::max()}) {
@@ -75,44 +75,48 @@ TEST(NoiseGridTest, RefusesEachBadFieldByName) {
     check({0, 10, sensitivity}, "l2_sensitivity");
   }
   for (double deviation : {0.0, -20.0, 15.9, kNan, kInfinity, 1e13}) {
-    EXPECT_THAT(GridNoiseMultiplier(Bands(4, 10), kLimits, kGrid, deviation),
-                StatusIs(StatusCode::kInvalidArgument,
-                         HasSubstr("standard_deviation")));
+    EXPECT_THAT(
+        CorrelatedNoiseMultiplier(Bands(4, 10), kLimits, kGrid, deviation),
+        StatusIs(StatusCode::kInvalidArgument,
+                 HasSubstr("standard_deviation")));
   }
   for (double multiplier : {0.0, -1.0, kNan}) {
     EXPECT_THAT(
-        GridStandardDeviation(Bands(4, 10), kLimits, kGrid, multiplier),
+        CorrelatedStandardDeviation(Bands(4, 10), kLimits, kGrid, multiplier),
         StatusIs(StatusCode::kInvalidArgument, HasSubstr("noise_multiplier")));
   }
   for (double multiplier : {1e-9, 1e12, kInfinity}) {
-    EXPECT_THAT(GridStandardDeviation(Bands(4, 10), kLimits, kGrid, multiplier),
-                StatusIs(StatusCode::kInvalidArgument,
-                         HasSubstr("standard_deviation")));
+    EXPECT_THAT(
+        CorrelatedStandardDeviation(Bands(4, 10), kLimits, kGrid, multiplier),
+        StatusIs(StatusCode::kInvalidArgument,
+                 HasSubstr("standard_deviation")));
   }
 }
 
-TEST(NoiseGridTest, RefusesStrategiesThatAreNotOnTheGrid) {
+TEST(CorrelatedGridTest, RefusesStrategiesThatAreNotOnTheGrid) {
   const BandedToeplitz off = {*SquareRootCoefficients(20)};
-  EXPECT_THAT(GridSensitivity(off, kLimits, kGrid),
-              StatusIs(StatusCode::kInvalidArgument, HasSubstr("RoundToGrid")));
-  EXPECT_THAT(NoiseFilter::Create(off, 64, 10, 1000),
-              StatusIs(StatusCode::kInvalidArgument, HasSubstr("RoundToGrid")));
+  EXPECT_THAT(
+      CorrelatedSensitivity(off, kLimits, kGrid),
+      StatusIs(StatusCode::kInvalidArgument, HasSubstr("RoundStrategyToGrid")));
+  EXPECT_THAT(
+      NoiseFilter::Create(off, 64, 10, 1000),
+      StatusIs(StatusCode::kInvalidArgument, HasSubstr("RoundStrategyToGrid")));
 }
 
-TEST(NoiseGridTest, BandsAndTreeCostNothingForRounding) {
-  EXPECT_EQ(*GridSensitivity(Bands(8, 10), kLimits, kGrid),
+TEST(CorrelatedGridTest, BandsAndTreeCostNothingForRounding) {
+  EXPECT_EQ(*CorrelatedSensitivity(Bands(8, 10), kLimits, kGrid),
             *Sensitivity(Bands(8, 10), kLimits));
-  EXPECT_EQ(*GridSensitivity(TreeAggregation{}, kLimits, kGrid),
+  EXPECT_EQ(*CorrelatedSensitivity(TreeAggregation{}, kLimits, kGrid),
             *Sensitivity(TreeAggregation{}, kLimits));
 }
 
-TEST(NoiseGridTest, RoundingOfBuffersVanishesOnFinerGrids) {
+TEST(CorrelatedGridTest, RoundingOfBuffersVanishesOnFinerGrids) {
   const double exact = *Sensitivity(Buffers(), kLimits);
   double before = kInfinity;
   for (int bits = 0; bits <= 24; bits += 4) {
-    NoiseGrid grid = kGrid;
+    CorrelatedGrid grid = kGrid;
     grid.fraction_bits = bits;
-    const double sensitivity = *GridSensitivity(Buffers(), kLimits, grid);
+    const double sensitivity = *CorrelatedSensitivity(Buffers(), kLimits, grid);
     EXPECT_GT(sensitivity, exact);
     EXPECT_LT(sensitivity, before);
     before = sensitivity;
@@ -120,14 +124,14 @@ TEST(NoiseGridTest, RoundingOfBuffersVanishesOnFinerGrids) {
   EXPECT_LT(before, exact * (1 + 1e-6));
 }
 
-TEST(NoiseGridTest, StandardDeviationAndMultiplierAreInverse) {
+TEST(CorrelatedGridTest, StandardDeviationAndMultiplierAreInverse) {
   for (const StrategyMatrix& strategy :
        {Bands(8, 10), Buffers(), StrategyMatrix(TreeAggregation{})}) {
     for (double multiplier = 0.01; multiplier < 100; multiplier *= 1.9) {
       const double deviation =
-          *GridStandardDeviation(strategy, kLimits, kGrid, multiplier);
+          *CorrelatedStandardDeviation(strategy, kLimits, kGrid, multiplier);
       const double back =
-          *GridNoiseMultiplier(strategy, kLimits, kGrid, deviation);
+          *CorrelatedNoiseMultiplier(strategy, kLimits, kGrid, deviation);
       EXPECT_GE(back, multiplier);
       EXPECT_LE(back, multiplier * (1 + 1e-12));
     }
@@ -190,10 +194,10 @@ class RoundingPropertyTest : public ::testing::Test {
       Results(filter, round, moved_z, &without);
     }
     const double allowed =
-        *GridSensitivity(strategy, limits,
-                         {.fraction_bits = fraction_bits,
-                          .dimension = kDimension,
-                          .l2_sensitivity = std::sqrt(largest_square)});
+        *CorrelatedSensitivity(strategy, limits,
+                               {.fraction_bits = fraction_bits,
+                                .dimension = kDimension,
+                                .l2_sensitivity = std::sqrt(largest_square)});
     return std::sqrt(moved) /
            std::ldexp(allowed * std::sqrt(largest_square), fraction_bits);
   }
