@@ -38,21 +38,21 @@ StrategyMatrix Buffers() {
       BufferedToeplitz{{0.3, 0.8, 0.97}, {0.25, 0.15, 0.08}}, 0);
 }
 
-TEST(RoundToGridTest, RoundsBandsAndDropsZeros) {
+TEST(RoundStrategyToGridTest, RoundsBandsAndDropsZeros) {
   const StrategyMatrix rounded =
       *RoundStrategyToGrid(BandedToeplitz{{1, 0.5, 0.3, 0.1, 0.1}}, 2);
   EXPECT_THAT(std::get<BandedToeplitz>(rounded).coefficients,
               ElementsAre(1.0, 0.5, 0.25));
 }
 
-TEST(RoundToGridTest, ChangesNothingTwice) {
+TEST(RoundStrategyToGridTest, ChangesNothingTwice) {
   for (const StrategyMatrix& strategy :
        {Bands(20, 10), Buffers(), StrategyMatrix(TreeAggregation{})}) {
     EXPECT_THAT(RoundStrategyToGrid(strategy, 10), IsOkAndHolds(strategy));
   }
 }
 
-TEST(RoundToGridTest, RefusesBuffersThatVanish) {
+TEST(RoundStrategyToGridTest, RefusesBuffersThatVanish) {
   EXPECT_THAT(RoundStrategyToGrid(BufferedToeplitz{{0.5}, {1e-10}}, 0),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("weight")));
   EXPECT_THAT(RoundStrategyToGrid(BufferedToeplitz{{1e-10}, {0.5}}, 0),
