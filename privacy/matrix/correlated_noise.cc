@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
-#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -55,12 +54,35 @@ std::string Head(const Digest& options, int64_t next_round) {
 constexpr size_t kDigestSize = 32;
 constexpr size_t kHeadSize = 8 + kDigestSize + 8 + kDigestSize;
 
+int64_t LargestDraw(double standard_deviation) {
+  return static_cast<int64_t>(
+      std::ceil(kLargestDeviation * standard_deviation));
+}
+
+absl::StatusOr<matrix_internal::NoiseFilter> FilterOf(
+    const CorrelatedNoiseOptions& options) {
+  MLEDGE_RETURN_IF_ERROR(
+      ValidateCorrelatedGrid({.fraction_bits = options.fraction_bits,
+                              .dimension = options.dimension,
+                              .l2_sensitivity = 1}));
+  MLEDGE_RETURN_IF_ERROR(
+      ValidateCorrelatedStandardDeviation(options.standard_deviation));
+  return matrix_internal::NoiseFilter::Create(
+      options.strategy, options.rounds, options.fraction_bits,
+      LargestDraw(options.standard_deviation));
+}
+
 absl::Status Damaged() {
   return absl::DataLossError(
       "a state of correlated noise is damaged: its SHA-256 does not match");
 }
 
 }  // namespace
+
+absl::Status ValidateCorrelatedNoiseOptions(
+    const CorrelatedNoiseOptions& options) {
+  return FilterOf(options).status();
+}
 
 CorrelatedNoise::CorrelatedNoise(const CorrelatedNoiseOptions& options,
                                  matrix_internal::NoiseFilter filter,
@@ -73,27 +95,10 @@ CorrelatedNoise::CorrelatedNoise(const CorrelatedNoiseOptions& options,
 
 absl::StatusOr<std::unique_ptr<CorrelatedNoise>> CorrelatedNoise::Create(
     const CorrelatedNoiseOptions& options) {
-  MLEDGE_RETURN_IF_ERROR(
-      ValidateCorrelatedGrid({.fraction_bits = options.fraction_bits,
-                              .dimension = options.dimension,
-                              .l2_sensitivity = 1}));
-  MLEDGE_RETURN_IF_ERROR(
-      ValidateCorrelatedStandardDeviation(options.standard_deviation));
-  const auto largest_z = static_cast<int64_t>(
-      std::ceil(kLargestDeviation * options.standard_deviation));
-  MLEDGE_ASSIGN_OR_RETURN(
-      matrix_internal::NoiseFilter filter,
-      matrix_internal::NoiseFilter::Create(options.strategy, options.rounds,
-                                           options.fraction_bits, largest_z));
-  constexpr int64_t kMostIntegers =
-      std::numeric_limits<int64_t>::max() / int64_t{sizeof(int64_t)};
-  if (filter.vectors() > kMostIntegers / options.dimension) {
-    return absl::InvalidArgumentError(
-        StrCat(filter.vectors(), " vectors of ", options.dimension,
-               " integers do not fit into memory"));
-  }
-  return std::unique_ptr<CorrelatedNoise>(
-      new CorrelatedNoise(options, std::move(filter), largest_z));
+  MLEDGE_ASSIGN_OR_RETURN(matrix_internal::NoiseFilter filter,
+                          FilterOf(options));
+  return std::unique_ptr<CorrelatedNoise>(new CorrelatedNoise(
+      options, std::move(filter), LargestDraw(options.standard_deviation)));
 }
 
 absl::Status CorrelatedNoise::AddNoise(int64_t round,

@@ -49,6 +49,11 @@ struct CorrelatedNoiseOptions {
   double standard_deviation = 0;
 };
 
+// INVALID_ARGUMENT: an option out of its domain, by name; a strategy that is
+// not on the grid; integers that might not fit into 64 bits.
+absl::Status ValidateCorrelatedNoiseOptions(
+    const CorrelatedNoiseOptions& options);
+
 // Order of calls: Create or Restore; AddNoise for next_round() as often as
 // there are rounds, Save after each. Not thread-safe; AddNoise is parallel
 // inside.
@@ -59,9 +64,8 @@ class CorrelatedNoise {
   // Fills all of what it is given; its error ends Restore and is returned.
   using Source = std::function<absl::Status(std::span<uint8_t>)>;
 
-  // Before the first round. INVALID_ARGUMENT: an option out of its domain, by
-  // name; a strategy that is not on the grid; integers that might not fit into
-  // 64 bits.
+  // Before the first round. INVALID_ARGUMENT: as
+  // ValidateCorrelatedNoiseOptions.
   static absl::StatusOr<std::unique_ptr<CorrelatedNoise>> Create(
       const CorrelatedNoiseOptions& options);
 
