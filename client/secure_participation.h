@@ -60,6 +60,8 @@ class SecureParticipation {
     SecretRandom* rounding = nullptr;  // of the update's values
     // The registrar's, pinned in the device's configuration.
     std::optional<WitnessPublicKey> registrar;
+    const secagg::SessionCryptography* cryptography =
+        &secagg::SessionCryptography::Default();
   };
 
   // `assignment` has been checked (assignment_check.h) and has `secure`.

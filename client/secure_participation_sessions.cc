@@ -48,7 +48,8 @@ void SecureParticipation::MakeClient(Turn& turn) {
           {.signer = dependencies_.signer,
            .members = dependencies_.members,
            .random = dependencies_.random,
-           .registrar = dependencies_.registrar},
+           .registrar = dependencies_.registrar,
+           .cryptography = dependencies_.cryptography},
           {reinterpret_cast<const char*>(journal.data()), journal.size()},
           journal_.masked_input);
   if (absl::IsFailedPrecondition(client.status())) {

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "mledge/aggregation/secagg/session_cryptography.h"
 #include "mledge/coordinator/storage.h"
 #include "mledge/core/executor.h"
 #include "mledge/core/ids.h"
@@ -45,6 +46,8 @@ struct SecureAggregationServices {
   int64_t registrar_sessions_per_day = 1000;
   // For what nobody's call brings the time along.
   std::function<absl::Time()> time_now;
+  const secagg::SessionCryptography* cryptography =
+      &secagg::SessionCryptography::Default();
 };
 
 // Who calls, from the certificate and from nowhere else.

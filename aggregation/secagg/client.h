@@ -17,6 +17,7 @@
 #include "mledge/aggregation/secagg/merkle.h"
 #include "mledge/aggregation/secagg/modular.h"
 #include "mledge/aggregation/secagg/parameters.h"
+#include "mledge/aggregation/secagg/session_cryptography.h"
 #include "mledge/core/secret_bytes.h"
 #include "mledge/core/secret_random.h"
 #include "mledge/core/sha256.h"
@@ -109,6 +110,7 @@ class SecaggClient {
     SecretRandom* random = nullptr;
     // The registrar's, pinned in the device's configuration.
     std::optional<WitnessPublicKey> registrar;
+    const SessionCryptography* cryptography = &SessionCryptography::Default();
   };
 
   // `journal`: what was persisted last for this task, empty if nothing;
@@ -167,14 +169,14 @@ class SecaggClient {
   absl::Status OnDirectory(absl::Time now,
                            const v1::SecaggDirectoryMessage& message);
   absl::Status CheckDirectory(absl::Time now);
-  absl::Status ReadLeaves(absl::Time now,
-                          const v1::SecaggDirectoryMessage& message);
+  absl::StatusOr<std::vector<NeighborKeys>> ReadLeaves(
+      absl::Time now, const v1::SecaggDirectoryMessage& message);
   // Whether the directory has that leaf at that place.
   absl::Status CheckPath(uint32_t cohort_index, const MerkleLeaf& leaf,
-                         std::string_view path_bytes) const;
-  absl::Status ShareKeys();
+                         std::string_view path) const;
+  absl::Status ShareKeys(std::vector<NeighborKeys> neighbors);
   absl::Status OnBoxes(const v1::SecaggBoxesMessage& message);
-  void OpenBox(Neighbor& neighbor, const std::string& box);
+  void OpenBox(size_t neighbor, const std::string& box);
   absl::Status MaskInput();
   absl::Status OnSets(const v1::SecaggSetsMessage& message);
   // Whether the registrar's statement is about exactly the session's sets.

@@ -117,6 +117,8 @@ absl::StatusOr<std::unique_ptr<SecaggClient>> SecaggClient::Create(
         "secure aggregation needs a signer, a verifier, randomness and the "
         "registrar's witness key");
   }
+  dependencies.members =
+      dependencies.cryptography->VerifierFor(dependencies.members);
   if (policy.registrar_sessions_per_day < 1 || policy.sessions_per_day < 1) {
     return absl::InvalidArgumentError("sessions a day must be at least 1");
   }

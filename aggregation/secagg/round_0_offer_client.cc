@@ -59,7 +59,8 @@ absl::Status SecaggClient::OnOffer(absl::Time now,
   }
   MLEDGE_ASSIGN_OR_RETURN(Offer offer, Offer::Parse(message.offer()));
   MLEDGE_RETURN_IF_ERROR(
-      Annotate(offer.version_log.Verify(*dependencies_.registrar),
+      Annotate(dependencies_.cryptography->Verify(offer.version_log,
+                                                  *dependencies_.registrar),
                "offer: version log"));
   MLEDGE_RETURN_IF_ERROR(CheckModel(offer, update_));
   if (offer.session_number <= journal_.session_number()) {

@@ -42,6 +42,8 @@ absl::StatusOr<std::unique_ptr<SecaggServer>> SecaggServer::Create(
     return absl::InvalidArgumentError(
         "secure aggregation needs something that verifies members");
   }
+  dependencies.members =
+      dependencies.cryptography->VerifierFor(dependencies.members);
   if (options.maximum_devices < offer.least_devices ||
       options.maximum_devices > kMostClients) {
     return absl::InvalidArgumentError(

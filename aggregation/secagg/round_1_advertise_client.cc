@@ -9,31 +9,18 @@
 namespace mledge::secagg {
 
 absl::Status SecaggClient::Advertise() {
-  SecretRandom& random = *dependencies_.random;
-  const AgreementSuite suite = session_->offer.agreement;
-  MaskSeed mask_key_seed = MaskSeed::Generate(random);
-  // Of its own randomness: what recovers the mask key says nothing about it.
-  const MaskSeed transport_key_seed = MaskSeed::Generate(random);
-  MLEDGE_ASSIGN_OR_RETURN(
-      AgreementKeyPair mask_key,
-      AgreementKeyPair::FromSeed(suite, mask_key_seed, KeyRole::kMask));
-  MLEDGE_ASSIGN_OR_RETURN(AgreementKeyPair transport_key,
-                          AgreementKeyPair::FromSeed(suite, transport_key_seed,
-                                                     KeyRole::kTransport));
-  session_->secrets.emplace(
-      Session::Secrets{.mask_key_seed = std::move(mask_key_seed),
-                       .self_mask_seed = MaskSeed::Generate(random),
-                       .mask_key = std::move(mask_key),
-                       .transport_key = std::move(transport_key)});
-  const Session::Secrets& secrets = *session_->secrets;
+  MLEDGE_ASSIGN_OR_RETURN(session_->secrets,
+                          dependencies_.cryptography->MakeSecrets(
+                              session_->offer, *dependencies_.random));
+  const DeviceSecrets::PublicPart& shown = session_->secrets->Shown();
 
   v1::SecaggLeaf leaf;
   for (const std::string& certificate : dependencies_.signer->certificates()) {
     leaf.add_certificates(certificate);
   }
-  leaf.set_mask_public_key(secrets.mask_key.public_key().encoded());
-  leaf.set_transport_public_key(secrets.transport_key.public_key().encoded());
-  leaf.set_self_mask_commitment(CommitTo(secrets.self_mask_seed).ToBytes());
+  leaf.set_mask_public_key(shown.mask_key);
+  leaf.set_transport_public_key(shown.transport_key);
+  leaf.set_self_mask_commitment(shown.self_mask_commitment.ToBytes());
   leaf.set_base_version(update_.base_version);
 
   v1::SignedSecaggLeaf signed_leaf;

@@ -30,8 +30,9 @@ absl::Status SecaggClient::CheckDirectory(absl::Time now) {
       witness.directory != directory.hash) {
     return Refuse("the registrar's statement is about something else");
   }
-  MLEDGE_RETURN_IF_ERROR(
-      Annotate(witness.Verify(*dependencies_.registrar), "directory"));
+  MLEDGE_RETURN_IF_ERROR(Annotate(
+      dependencies_.cryptography->Verify(witness, *dependencies_.registrar),
+      "directory"));
   const absl::Duration age = std::max(now - witness.time, witness.time - now);
   if (age > policy_.maximum_lifetime + policy_.clock_tolerance) {
     return Refuse(StrCat("witnessed ",
@@ -73,16 +74,17 @@ absl::Status SecaggClient::CheckDirectory(absl::Time now) {
 }
 
 // Leaves of all neighbours, each under the root, each believed.
-absl::Status SecaggClient::ReadLeaves(
+absl::StatusOr<std::vector<NeighborKeys>> SecaggClient::ReadLeaves(
     absl::Time now, const v1::SecaggDirectoryMessage& message) {
   Session& session = *session_;
   const Directory& directory = *session.directory;
-  const std::vector<uint32_t> members =
-      DivideIntoGroups(directory.devices, directory.groups,
-                       session.witness->signature)[session.group];
-  MLEDGE_ASSIGN_OR_RETURN(const NeighborGraph graph,
-                          GraphOfGroup(session.parameters(), session.group,
-                                       session.witness->signature));
+  const std::string drawn_from =
+      dependencies_.cryptography->DrawnFrom(*session.witness);
+  const std::vector<uint32_t> members = DivideIntoGroups(
+      directory.devices, directory.groups, drawn_from)[session.group];
+  MLEDGE_ASSIGN_OR_RETURN(
+      const NeighborGraph graph,
+      GraphOfGroup(session.parameters(), session.group, drawn_from));
   const std::vector<uint32_t> neighbors = graph.Neighbors(session.member);
   const bool all = directory.ShowsAllLeaves();
   if (static_cast<size_t>(message.leaves_size()) !=
@@ -95,6 +97,7 @@ absl::Status SecaggClient::ReadLeaves(
   // checks the paths. Either way no device is there twice among those that it
   // sees, or that anybody else in the session sees, and the counts of base
   // versions hold.
+  std::vector<NeighborKeys> keys;
   std::vector<MerkleLeaf> shown;
   size_t next = 0;
   for (const v1::SecaggDirectoryMessage::Leaf& entry : message.leaves()) {
@@ -130,18 +133,20 @@ absl::Status SecaggClient::ReadLeaves(
       MLEDGE_RETURN_IF_ERROR(
           CheckPath(entry.cohort_index(), merkle_leaf, entry.merkle_path()));
     }
-    if (leaf.mask_key == session.secrets->mask_key.public_key() ||
-        leaf.transport_key == session.secrets->transport_key.public_key()) {
+    const DeviceSecrets::PublicPart& own = session.secrets->Shown();
+    if (leaf.mask_key.encoded() == own.mask_key ||
+        leaf.transport_key.encoded() == own.transport_key) {
       return Refuse("a neighbor shows this device's own key");
     }
     Neighbor& neighbor = session.neighbors.emplace_back();
     neighbor.member = member;
     neighbor.identity = std::move(identity);
     neighbor.certificates = std::move(leaf.certificates);
-    neighbor.mask_key = std::move(leaf.mask_key);
-    neighbor.transport_key = std::move(leaf.transport_key);
+    keys.push_back({.member = member,
+                    .mask_key = std::move(leaf.mask_key),
+                    .transport_key = std::move(leaf.transport_key)});
   }
-  if (!all) return absl::OkStatus();
+  if (!all) return keys;
   std::map<uint64_t, uint32_t> versions;
   for (const MerkleLeaf& leaf : shown) ++versions[leaf.version];
   const absl::StatusOr<MerkleTree> tree = MerkleTree::Create(shown);
@@ -153,16 +158,14 @@ absl::Status SecaggClient::ReadLeaves(
     return Refuse(
         "the base versions that it counts are not those of its leaves");
   }
-  return absl::OkStatus();
+  return keys;
 }
 
 absl::Status SecaggClient::CheckPath(uint32_t cohort_index,
                                      const MerkleLeaf& leaf,
-                                     std::string_view path_bytes) const {
-  const Directory& directory = *session_->directory;
-  MLEDGE_ASSIGN_OR_RETURN(const MerklePath path, ParsePath(path_bytes));
-  return Annotate(VerifyInclusion(directory.merkle_root, directory.devices,
-                                  directory.versions, cohort_index, leaf, path),
+                                     std::string_view path) const {
+  return Annotate(dependencies_.cryptography->VerifyPath(
+                      *session_->directory, cohort_index, leaf, path),
                   "directory");
 }
 
@@ -199,8 +202,9 @@ absl::Status SecaggClient::OnDirectory(
                            message.merkle_path()),
                  "this device's own leaf"));
   }
-  const std::vector<std::vector<uint32_t>> groups = DivideIntoGroups(
-      directory.devices, directory.groups, session.witness->signature);
+  const std::vector<std::vector<uint32_t>> groups =
+      DivideIntoGroups(directory.devices, directory.groups,
+                       dependencies_.cryptography->DrawnFrom(*session.witness));
   for (uint32_t group = 0; group < groups.size(); ++group) {
     const auto place = std::lower_bound(
         groups[group].begin(), groups[group].end(), session.cohort_index);
@@ -210,8 +214,9 @@ absl::Status SecaggClient::OnDirectory(
     }
   }
   session.id = SessionId(session.offer.bytes, directory.bytes, session.group);
-  MLEDGE_RETURN_IF_ERROR(ReadLeaves(now, message));
-  return ShareKeys();
+  MLEDGE_ASSIGN_OR_RETURN(std::vector<NeighborKeys> neighbors,
+                          ReadLeaves(now, message));
+  return ShareKeys(std::move(neighbors));
 }
 
 }  // namespace mledge::secagg

@@ -121,7 +121,9 @@ ServerEffects SecaggServer::OnWitnessed(
         book->paths.push_back(SerializePath(*tree->PathOf(i)));
       }
     }
-    status = StartGroups(now, std::move(book), statement->signature, effects);
+    status =
+        StartGroups(now, std::move(book),
+                    dependencies_.cryptography->DrawnFrom(*statement), effects);
   }
   if (!status.ok()) AbortCohort(Annotate(status, "directory"), effects);
   Wake(effects);
@@ -130,7 +132,7 @@ ServerEffects SecaggServer::OnWitnessed(
 
 absl::Status SecaggServer::StartGroups(absl::Time now,
                                        std::shared_ptr<const void> opaque,
-                                       const std::string& witness,
+                                       const std::string& drawn_from,
                                        ServerEffects& effects) {
   const auto book = std::static_pointer_cast<const Book>(opaque);
   std::vector<std::pair<DeviceId, Leaf>> cohort;
@@ -138,7 +140,7 @@ absl::Status SecaggServer::StartGroups(absl::Time now,
     cohort.emplace_back(DeviceId(id), std::move(leaf));
   }
   const std::vector<std::vector<uint32_t>> groups =
-      DivideIntoGroups(directory_->devices, directory_->groups, witness);
+      DivideIntoGroups(directory_->devices, directory_->groups, drawn_from);
   DirectoryMessage all;
   if (directory_->ShowsAllLeaves()) all = ShowAllLeaves(*book);
   for (uint32_t i = 0; i < groups.size(); ++i) {
@@ -146,11 +148,12 @@ absl::Status SecaggServer::StartGroups(absl::Time now,
     setup.options = &options_;
     setup.offer = &offer_;
     setup.pool = dependencies_.pool;
+    setup.inputs_are_masked = dependencies_.cryptography->masks();
     setup.group = i;
     setup.parameters = directory_->ParametersOf(i);
     setup.session = SessionId(offer_.bytes, directory_->bytes, i);
     MLEDGE_ASSIGN_OR_RETURN(NeighborGraph graph,
-                            GraphOfGroup(setup.parameters, i, witness));
+                            GraphOfGroup(setup.parameters, i, drawn_from));
     for (const uint32_t index : groups[i]) {
       setup.devices.push_back(cohort[index].first);
       setup.leaves.push_back(std::move(cohort[index].second));

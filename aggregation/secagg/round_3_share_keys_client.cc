@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <utility>
 
 #include "mledge/aggregation/secagg/internal/client_session.h"
 #include "mledge/core/status_macros.h"
@@ -9,41 +9,20 @@
 
 namespace mledge::secagg {
 
-absl::Status SecaggClient::ShareKeys() {
+absl::Status SecaggClient::ShareKeys(std::vector<NeighborKeys> neighbors) {
   Session& session = *session_;
-  SecretRandom& random = *dependencies_.random;
-  std::vector<ShareIndex> holders;
-  for (const Neighbor& neighbor : session.neighbors) {
-    holders.push_back(ShareIndex::OfMember(neighbor.member));
-  }
-  const int64_t threshold = session.parameters().threshold;
   MLEDGE_ASSIGN_OR_RETURN(
-      std::vector<ShareValue> mask_key_shares,
-      ShareSeed(session.secrets->mask_key_seed, threshold, holders, random));
-  MLEDGE_ASSIGN_OR_RETURN(
-      std::vector<ShareValue> self_mask_shares,
-      ShareSeed(session.secrets->self_mask_seed, threshold, holders, random));
-
+      std::vector<std::string> sealed,
+      session.secrets->SealShares(session.id, session.member,
+                                  session.parameters().threshold,
+                                  std::move(neighbors), *dependencies_.random));
   v1::SecaggDeviceMessage message;
   v1::SecaggShareBoxes& boxes = *message.mutable_share_boxes();
   boxes.set_session(session.id.ToBytes());
   for (size_t i = 0; i < session.neighbors.size(); ++i) {
-    Neighbor& neighbor = session.neighbors[i];
-    MLEDGE_ASSIGN_OR_RETURN(
-        const SharedSecret secret,
-        session.secrets->transport_key.Agree(*neighbor.transport_key));
-    neighbor.box_keys =
-        secret.DeriveShareBoxKeys({.session = session.id,
-                                   .own_index = session.member,
-                                   .peer_index = neighbor.member});
     v1::SecaggBox& box = *boxes.add_boxes();
-    box.set_member(neighbor.member);
-    box.set_box(SealShares(
-        session.offer.cipher, neighbor.box_keys->seal,
-        {.session = session.id, .from = session.member, .to = neighbor.member},
-        {.mask_key = std::move(mask_key_shares[i]),
-         .self_mask = std::move(self_mask_shares[i])},
-        random));
+    box.set_member(session.neighbors[i].member);
+    box.set_box(std::move(sealed[i]));
   }
   state_ = State::kShared;
   Send(std::move(message));
@@ -53,16 +32,12 @@ absl::Status SecaggClient::ShareKeys() {
 // A box that does not open is its sender's fault, or was meant for somebody
 // else. Its sender's mask is applied all the same (it does not depend on the
 // box); there is only nothing to release for it.
-void SecaggClient::OpenBox(Neighbor& neighbor, const std::string& box) {
-  neighbor.masked = true;
+void SecaggClient::OpenBox(size_t neighbor, const std::string& box) {
+  session_->neighbors[neighbor].masked = true;
   absl::StatusOr<SharePair> shares =
-      OpenShares(session_->offer.cipher, neighbor.box_keys->open,
-                 {.session = session_->id,
-                  .from = neighbor.member,
-                  .to = session_->member},
-                 box);
+      session_->secrets->OpenShares(neighbor, box);
   if (shares.ok()) {
-    neighbor.shares = *std::move(shares);
+    session_->neighbors[neighbor].shares = *std::move(shares);
   } else {
     ++boxes_refused_;
   }
@@ -90,7 +65,7 @@ absl::Status SecaggClient::OnBoxes(const v1::SecaggBoxesMessage& message) {
       return absl::InvalidArgumentError(
           StrCat("a box of member ", box.member(), ", who is no neighbor"));
     }
-    OpenBox(*neighbor, box.box());
+    OpenBox(session.NumberOf(*neighbor), box.box());
   }
   return MaskInput();
 }

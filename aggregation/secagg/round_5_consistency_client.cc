@@ -28,7 +28,9 @@ absl::Status SecaggClient::CheckSetsWitness() const {
                                session.alive->bytes(), session.dead->bytes())) {
     return Refuse("the registrar's statement is about something else");
   }
-  return Annotate(witness.Verify(*dependencies_.registrar), "sets");
+  return Annotate(
+      dependencies_.cryptography->Verify(witness, *dependencies_.registrar),
+      "sets");
 }
 
 absl::Status SecaggClient::OnSets(const v1::SecaggSetsMessage& message) {

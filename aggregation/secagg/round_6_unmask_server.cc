@@ -84,11 +84,6 @@ absl::StatusOr<MaskSeed> ServerGroup::RebuildSeed(
     const std::function<bool(const MaskSeed&)>& is_right, Removals& removals) {
   const std::vector<HeldShare>& shares = members_[member].shares;
   const size_t threshold = setup_.parameters.threshold;
-  if (shares.size() < threshold) {
-    return absl::FailedPreconditionError(StrCat(
-        "of device ", setup_.devices[member].value(), " only ", shares.size(),
-        " shares arrived, where ", threshold, " are needed"));
-  }
   // Of those who never lied first.
   std::vector<ShareIndex> chosen;
   for (const bool lied : {false, true}) {
@@ -191,7 +186,24 @@ ServerGroup::Removals ServerGroup::MasksOf(
   return removals;
 }
 
+// Whether there are enough shares of every seed that has to be rebuilt.
+absl::Status ServerGroup::CheckShares() const {
+  for (uint32_t i = 0; i < members_.size(); ++i) {
+    if (!alive_.Contains(i) && !dead_.Contains(i)) continue;
+    const size_t shares = members_[i].shares.size();
+    if (shares < setup_.parameters.threshold) {
+      return absl::FailedPreconditionError(
+          StrCat("of device ", setup_.devices[i].value(), " only ", shares,
+                 " shares arrived, where ", setup_.parameters.threshold,
+                 " are needed"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ServerGroup::RemoveMasks() {
+  MLEDGE_RETURN_IF_ERROR(CheckShares());
+  if (!setup_.inputs_are_masked) return absl::OkStatus();
   std::vector<Removals> removals(members_.size());
   const auto count = static_cast<int64_t>(members_.size());
   const int64_t threads = setup_.pool == nullptr ? 1 : setup_.pool->size() + 1;

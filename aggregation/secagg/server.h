@@ -21,6 +21,7 @@
 #include "mledge/aggregation/secagg/modular.h"
 #include "mledge/aggregation/secagg/offer.h"
 #include "mledge/aggregation/secagg/parameters.h"
+#include "mledge/aggregation/secagg/session_cryptography.h"
 #include "mledge/core/executor.h"
 #include "mledge/core/ids.h"
 #include "mledge/identity/witness.h"
@@ -154,6 +155,7 @@ class SecaggServer {
   struct Dependencies {
     MemberVerifier* members = nullptr;  // must outlive the server
     ThreadPool* pool = nullptr;         // likewise; null: the calling thread
+    const SessionCryptography* cryptography = &SessionCryptography::Default();
   };
 
   // INVALID_ARGUMENT: an option out of range, or an offer that contradicts
@@ -210,9 +212,10 @@ class SecaggServer {
   void CloseAdvertising(absl::Time now, ServerEffects& effects);
   absl::StatusOr<v1::SecaggDirectory> MakeDirectory() const;
   absl::StatusOr<GroupParameters> ParametersFor(uint32_t devices) const;
-  // `book`: what round 2 shows to members.
+  // `book`: what round 2 shows to members. `drawn_from`: groups and graphs.
   absl::Status StartGroups(absl::Time now, std::shared_ptr<const void> book,
-                           const std::string& witness, ServerEffects& effects);
+                           const std::string& drawn_from,
+                           ServerEffects& effects);
   void AbortCohort(absl::Status reason, ServerEffects& effects);
   void Wake(ServerEffects& effects) const;
   ServerGroup* GroupOf(const DeviceId& device);

@@ -11,9 +11,9 @@
 
 // Sessions without identities: everybody is believed. Protects against nobody
 // but a coordinator that follows the protocol. Only for measuring what the
-// protocol costs without signatures, beside systems that have none; no
-// configuration can ask for it, because only the bench and tests include this
-// file.
+// protocol costs without signatures, beside systems that have none, and for
+// simulations without cryptography; no configuration of a device or coordinator
+// can ask for it, because only bench, simulator and tests include this file.
 
 namespace mledge::secagg {
 

@@ -334,7 +334,9 @@ void SecureSessions::Offer(absl::Time now,
     MLEDGE_ASSIGN_OR_RETURN(
         server_, secagg::SecaggServer::Create(
                      options, std::move(offer),
-                     {.members = members_.get(), .pool = environment_.pool}));
+                     {.members = members_.get(),
+                      .pool = environment_.pool,
+                      .cryptography = environment_.services->cryptography}));
     return absl::OkStatus();
   }();
   if (!begun.ok()) {

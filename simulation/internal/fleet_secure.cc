@@ -106,7 +106,8 @@ absl::StatusOr<std::unique_ptr<SecureParticipation>> Fleet::MakeParticipation(
        .members = options_.secure->members(),
        .random = &randomness.keys,
        .rounding = &randomness.rounding,
-       .registrar = options_.secure->registrar()},
+       .registrar = options_.secure->registrar(),
+       .cryptography = options_.secure->cryptography()},
       assignment, update,
       {.bytes = state.journal.bytes.Clone(RevealSecret()),
        .masked_input = state.journal.masked_input});

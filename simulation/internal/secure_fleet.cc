@@ -20,20 +20,26 @@ RegistrarCaller SimulatedCoordinator() {
 
 }  // namespace
 
-SecureFleet::SecureFleet(uint64_t seed, const ThrowawaySigners& signers,
+SecureFleet::SecureFleet(const v1::Task& task, const ThrowawaySigners& signers,
                          Certificate root, EventQueue* queue)
-    : seed_(seed),
+    : seed_(task.seed()),
       signers_(signers),
       clock_(queue),
-      random_(seed),
-      members_(std::move(root), {signers.registrar.certificate()}) {}
+      random_(seed_),
+      members_(std::move(root), {signers.registrar.certificate()}),
+      arithmetic_only_(task.simulation().secure_aggregation() ==
+                       v1::Simulation::ARITHMETIC_ONLY),
+      cryptography_(arithmetic_only_
+                        ? std::unique_ptr<RepeatableCryptography>(
+                              new ArithmeticOnly(seed_))
+                        : std::make_unique<RepeatableCryptography>(seed_)) {}
 
 absl::StatusOr<std::unique_ptr<SecureFleet>> SecureFleet::Create(
     const v1::Task& task, const ThrowawaySigners& signers, EventQueue* queue) {
   MLEDGE_ASSIGN_OR_RETURN(Certificate root,
                           Certificate::FromPem(signers.root_pem));
   std::unique_ptr<SecureFleet> fleet(
-      new SecureFleet(task.seed(), signers, std::move(root), queue));
+      new SecureFleet(task, signers, std::move(root), queue));
   MLEDGE_ASSIGN_OR_RETURN(
       fleet->registrar_,
       Registrar::Create({.operators = {kThrowawayId},
@@ -68,13 +74,16 @@ SecureAggregationServices SecureFleet::services() {
   services.issuers_pem = {signers_.registrar.certificate().ToPem()};
   services.registrar_sessions_per_day = kAssumedSessionsPerDay;
   services.time_now = [this] { return clock_.TimeNow(); };
+  services.cryptography = cryptography();
   return services;
 }
 
 absl::StatusOr<const secagg::MemberSigner*> SecureFleet::SignerOf(
     const std::string& device) {
   std::unique_ptr<secagg::MemberSigner>& signer = device_signers_[device];
-  if (signer == nullptr) {
+  if (signer == nullptr && arithmetic_only_) {
+    signer = std::make_unique<secagg::UnauthenticatedSigner>(device);
+  } else if (signer == nullptr) {
     constexpr absl::Duration kCentury = absl::Hours(24 * 36500);
     PrivateKey key = PrivateKey::Generate();
     MLEDGE_ASSIGN_OR_RETURN(

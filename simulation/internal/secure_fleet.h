@@ -17,13 +17,15 @@
 #include "mledge/identity/registrar/registrar.h"
 #include "mledge/simulation/deterministic_secret_random.h"
 #include "mledge/simulation/event_queue.h"
+#include "mledge/simulation/internal/simulated_cryptography.h"
 #include "mledge/simulation/internal/throwaway_signers.h"
 #include "mledge/v1/task.pb.h"
 
 // What a simulation with secure aggregation has besides coordinator and
 // devices: a registrar, certificates of devices, and secrets that are the same
 // each time. The protocol's messages are those of the field; only their
-// secrecy is not. One thread at a time.
+// secrecy is not, and where the task says `arithmetic_only` there is none. One
+// thread at a time.
 
 namespace mledge::simulation_internal {
 
@@ -49,6 +51,9 @@ class SecureFleet {
     DeterministicSecretRandom keys;
     DeterministicSecretRandom rounding;
   };
+  const secagg::SessionCryptography* cryptography() const {
+    return cryptography_.get();
+  }
   // Of one device's one assignment.
   std::unique_ptr<Randomness> RandomnessOf(const std::string& device,
                                            int64_t ordinal) const;
@@ -63,8 +68,8 @@ class SecureFleet {
     EventQueue* const queue_;
   };
 
-  SecureFleet(uint64_t seed, const ThrowawaySigners& signers, Certificate root,
-              EventQueue* queue);
+  SecureFleet(const v1::Task& task, const ThrowawaySigners& signers,
+              Certificate root, EventQueue* queue);
 
   const uint64_t seed_;
   const ThrowawaySigners& signers_;
@@ -75,6 +80,8 @@ class SecureFleet {
   std::unique_ptr<LocalWitness> witness_;
   MemberRegistry members_;
   secagg::ClientPolicy policy_;
+  const bool arithmetic_only_;
+  const std::unique_ptr<const RepeatableCryptography> cryptography_;
   std::map<std::string, std::unique_ptr<secagg::MemberSigner>> device_signers_;
 };
 

@@ -98,6 +98,8 @@ void ValidateDeviceModel(v1::DeviceModel* model, Problems* problems) {
   problems->RequireNotNegative(path + ".spread", model->spread());
   problems->RequireFraction(path + ".dropout_probability",
                             model->dropout_probability());
+  problems->RequireFraction(path + ".session_dropout_probability",
+                            model->session_dropout_probability());
 }
 
 void ValidateNoiseCohort(const v1::Task& task, v1::Simulation* simulation,
@@ -137,6 +139,11 @@ void ValidateSimulation(v1::Task* task, Problems* problems) {
   ValidateDevices(*task, problems);
   ValidateDeviceModel(simulation->mutable_device_model(), problems);
   ValidateNoiseCohort(*task, simulation, problems);
+  problems->Require(
+      simulation->secure_aggregation() == v1::Simulation::PROTOCOL ||
+          task->secure_aggregation().mode() != v1::SecureAggregation::OFF,
+      "simulation.secure_aggregation",
+      "says how secure aggregation is simulated, which is off; leave it out");
 }
 
 }  // namespace mledge::task_internal

@@ -2,6 +2,7 @@
 #define MLEDGE_AGGREGATION_SECAGG_INTERNAL_CLIENT_SESSION_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,11 +23,6 @@ struct SecaggClient::Neighbor {
   uint32_t member = 0;
   MemberIdentity identity;
   std::vector<std::string> certificates;
-  // Until the masked input is made.
-  std::optional<AgreementPublicKey> mask_key;
-  std::optional<AgreementPublicKey> transport_key;
-  std::optional<ShareBoxKeys> box_keys;
-
   bool masked = false;              // it shared, so its mask is applied
   std::optional<SharePair> shares;  // what it gave us, if its box opened
 };
@@ -36,15 +32,8 @@ struct SecaggClient::Session {
 
   const Offer offer;
 
-  // Secrets; gone once the masked input is made.
-  struct Secrets {
-    MaskSeed mask_key_seed;
-    MaskSeed self_mask_seed;
-    AgreementKeyPair mask_key;
-    AgreementKeyPair transport_key;
-  };
-  std::optional<Secrets> secrets;
-  std::string leaf;  // as sent
+  std::unique_ptr<DeviceSecrets> secrets;  // until the masked input is made
+  std::string leaf;                        // as sent
 
   std::optional<Directory> directory;
   std::optional<WitnessStatement> witness;
@@ -65,6 +54,9 @@ struct SecaggClient::Session {
   }
   // Null when that member is no neighbour.
   Neighbor* FindNeighbor(uint32_t neighbor);
+  size_t NumberOf(const Neighbor& neighbor) const {
+    return static_cast<size_t>(&neighbor - neighbors.data());
+  }
 };
 
 }  // namespace mledge::secagg

@@ -41,6 +41,7 @@ class ServerGroup {
     const ServerOptions* options = nullptr;
     const Offer* offer = nullptr;
     ThreadPool* pool = nullptr;
+    bool inputs_are_masked = true;
     uint32_t group = 0;
     GroupParameters parameters;
     Digest session;
@@ -122,6 +123,7 @@ class ServerGroup {
   void CloseSigning(ServerEffects& effects);
   void CloseUnmasking(ServerEffects& effects);
   absl::Status CheckRecoverable(bool signed_only) const;
+  absl::Status CheckShares() const;
   absl::Status RemoveMasks();
   // Thread-safe for different members.
   Removals MasksOf(uint32_t member, std::optional<LagrangeWeights>& weights);
