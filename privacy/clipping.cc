@@ -1,11 +1,13 @@
 #include "mledge/privacy/clipping.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 
 namespace mledge {
@@ -71,6 +73,27 @@ absl::StatusOr<double> Norm(std::span<const std::span<Float>> spans) {
   return absl::InternalError("a sum of finite squares is not finite");
 }
 
+absl::Status CheckClipNorm(double clip_norm) {
+  if (clip_norm > 0 && std::isfinite(clip_norm)) return absl::OkStatus();
+  return absl::InvalidArgumentError(StrCat(
+      "clip norm ", clip_norm, ": it must be greater than 0 and finite"));
+}
+
+// Of values whose norm is `norm`.
+ClipResult Scale(std::span<const std::span<float>> spans, double norm,
+                 double clip_norm) {
+  ClipResult result{.norm_before = norm};
+  if (norm <= clip_norm) return result;
+  result.clipped = true;
+  result.factor = clip_norm / norm * (1 - 0x1p-23);
+  for (const std::span<float>& span : spans) {
+    for (float& value : span) {
+      value = static_cast<float>(value * result.factor);
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 absl::StatusOr<double> L2Norm(std::span<const std::span<const float>> spans) {
@@ -79,22 +102,54 @@ absl::StatusOr<double> L2Norm(std::span<const std::span<const float>> spans) {
 
 absl::StatusOr<ClipResult> ClipL2(std::span<const std::span<float>> spans,
                                   double clip_norm) {
-  if (!std::isfinite(clip_norm) || clip_norm <= 0) {
+  MLEDGE_RETURN_IF_ERROR(CheckClipNorm(clip_norm));
+  MLEDGE_ASSIGN_OR_RETURN(const double norm, Norm(spans));
+  return Scale(spans, norm, clip_norm);
+}
+
+absl::StatusOr<std::vector<ClipResult>> ClipL2PerLayer(
+    std::span<const std::span<float>> layers,
+    std::span<const double> clip_norms) {
+  if (layers.size() != clip_norms.size()) {
     return absl::InvalidArgumentError(StrCat(
-        "clip norm ", clip_norm, ": it must be greater than 0 and finite"));
+        clip_norms.size(), " clip norms for ", layers.size(), " layers"));
   }
-  const absl::StatusOr<double> norm = Norm(spans);
-  if (!norm.ok()) return norm.status();
-  ClipResult result{.norm_before = *norm};
-  if (*norm <= clip_norm) return result;
-  result.clipped = true;
-  result.factor = clip_norm / *norm * (1 - 0x1p-23);
-  for (const std::span<float>& span : spans) {
-    for (float& value : span) {
-      value = static_cast<float>(value * result.factor);
+  MLEDGE_RETURN_IF_ERROR(TotalClipNorm(clip_norms).status());
+  std::vector<double> norms;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const absl::StatusOr<double> norm = Norm(layers.subspan(i, 1));
+    if (!norm.ok()) {
+      return absl::Status(norm.status().code(),
+                          StrCat("layer ", i, ": ", norm.status().message()));
     }
+    norms.push_back(*norm);
   }
-  return result;
+  std::vector<ClipResult> results;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    results.push_back(Scale(layers.subspan(i, 1), norms[i], clip_norms[i]));
+  }
+  return results;
+}
+
+absl::StatusOr<double> TotalClipNorm(std::span<const double> clip_norms) {
+  if (clip_norms.empty()) {
+    return absl::InvalidArgumentError("no layer has a clip norm");
+  }
+  double largest = 0;
+  for (const double clip_norm : clip_norms) {
+    MLEDGE_RETURN_IF_ERROR(CheckClipNorm(clip_norm));
+    largest = std::max(largest, clip_norm);
+  }
+  // Over the largest, so that no square overflows.
+  double squares = 0;
+  for (const double clip_norm : clip_norms) {
+    squares += (clip_norm / largest) * (clip_norm / largest);
+  }
+  // A single layer is its own total; else each addition may have lost half a
+  // unit in the last place.
+  const double total = largest * std::sqrt(squares);
+  if (clip_norms.size() == 1) return total;
+  return total * (1 + static_cast<double>(clip_norms.size() + 8) * 0x1p-53);
 }
 
 }  // namespace mledge

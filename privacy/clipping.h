@@ -2,6 +2,7 @@
 #define MLEDGE_PRIVACY_CLIPPING_H_
 
 #include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -38,6 +39,20 @@ struct ClipResult {
 // among the values (nothing is changed then).
 absl::StatusOr<ClipResult> ClipL2(std::span<const std::span<float>> spans,
                                   double clip_norm);
+
+// Per-layer clipping: scales layer i, in place, to a norm of at most
+// clip_norms[i] (McMahan et al., ICLR 2018, "per-layer clipping"). What one
+// device contributes is bounded by TotalClipNorm of them all, not by their sum
+// or their largest. Rounds as ClipL2 does.
+// INVALID_ARGUMENT: not one clip norm for each layer, a clip norm not positive
+// and finite, a NaN or an infinity among the values (nothing is changed then).
+absl::StatusOr<std::vector<ClipResult>> ClipL2PerLayer(
+    std::span<const std::span<float>> layers,
+    std::span<const double> clip_norms);
+
+// sqrt(Σ c²), rounded up: the sensitivity of an update whose layers are clipped
+// to `clip_norms`. INVALID_ARGUMENT: none, or one not positive and finite.
+absl::StatusOr<double> TotalClipNorm(std::span<const double> clip_norms);
 
 }  // namespace mledge
 

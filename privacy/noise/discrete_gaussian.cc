@@ -52,13 +52,11 @@ const DrawTable& StepTable() {
   return *table;
 }
 
-// sum[i] = kRadix · sum[i] + the signed outcome, of a block.
+// sum[i] = kRadix · sum[i] + the signed outcome.
 template <typename Integer>
 void Accumulate(const DrawTable::Block& block, Integer* sum) {
   for (size_t i = 0; i < DrawTable::kBlock; ++i) {
-    const int32_t negative = block.words[i] & 1;
-    const int32_t value = (block.outcomes[i] ^ -negative) + negative;
-    sum[i] = static_cast<Integer>(kRadix * sum[i] + value);
+    sum[i] = static_cast<Integer>(kRadix * sum[i] + block.Signed(i));
   }
 }
 

@@ -55,6 +55,17 @@ class DiscreteGaussian {
   static constexpr double kMostVariance = 0x1p80;   // σ = 2^40
   // Statistical distance of one draw, at most; of n draws, n times this.
   static constexpr double kDistancePerDraw = 0x1p-100;
+  // Noise of variance v > 4 compared with continuous noise: let Y be continuous
+  // Gaussian of variance v − 4, and X, given Y, discrete Gaussian of variance 4
+  // around Y. By Poisson summation the weights of X around any Y add up to the
+  // same within a factor 1 ± 2 exp(−8π²), so X is N_Z(0, v) within a
+  // statistical distance of 2^-112; a whole shift of Y is one of X. So an (ε,
+  // δ), a privacy loss distribution or a trade-off curve of the continuous
+  // Gaussian mechanism of variance v − 4 holds for integers with noise N_Z(0,
+  // v), with d (1 + e^ε) 2^-112 more δ for d coordinates. (Rényi bounds need no
+  // margin.)
+  static constexpr double kContinuousMargin = 4;
+  static constexpr double kContinuousDistance = 0x1p-112;
 
   // `variance` is σ², taken as exactly the number that the double is.
   // INVALID_ARGUMENT: not within kLeastVariance … kMostVariance (NaN included).

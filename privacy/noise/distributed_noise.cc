@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
+#include "mledge/privacy/noise/skellam.h"
 
 namespace mledge {
 namespace {
@@ -18,8 +19,6 @@ constexpr int64_t kMostCohort = int64_t{1} << 32;
 // k of the modulus: standard deviations of the sum that fit.
 constexpr double kDeviationsThatFit = 4;
 constexpr double kMostRelativeSumError = 1e-3;
-// The table of a Skellam sampler grows with its deviation (skellam.h).
-constexpr double kMostSkellamDeviation = 256;
 // Towards less noise or less privacy never by more than these roundings.
 constexpr double kDown = 1 - 0x1p-50;
 constexpr double kUp = 1 + 0x1p-50;
@@ -53,7 +52,7 @@ absl::StatusOr<NoiseGrid> ChooseGrid(const DistributedNoiseOptions& options,
       .sources = honest,
       .largest_inflation = options.largest_inflation};
   if (options.kind == DistributedNoiseKind::kSkellam) {
-    grid_options.most_deviation = kMostSkellamDeviation;
+    grid_options.most_deviation = std::sqrt(Skellam::kMostVariance);
     return ChooseNoiseGrid(grid_options);
   }
   // The error of the sum falls off so fast that a few tries suffice: exp(−π²

@@ -152,5 +152,78 @@ TEST(ClipL2Test, ChangesNothingWhenAValueIsNotFinite) {
   EXPECT_EQ(values[0], 100);
 }
 
+TEST(ClipL2PerLayerTest, ClipsEachLayerToItsOwnNorm) {
+  std::vector<float> a = {3, 4};
+  std::vector<float> b = {0.5F, 0};
+  std::vector<float> c = {-12};
+  const std::vector<std::span<float>> layers = {a, b, c};
+  const auto results = ClipL2PerLayer(layers, std::vector<double>{1, 2, 6});
+  ASSERT_THAT(results, IsOk());
+  EXPECT_TRUE((*results)[0].clipped);
+  EXPECT_FALSE((*results)[1].clipped);
+  EXPECT_EQ((*results)[2].norm_before, 12);
+  EXPECT_NEAR(a[0], 0.6, 1e-6);
+  EXPECT_EQ(b[0], 0.5F);
+  EXPECT_NEAR(c[0], -6, 1e-5);
+  EXPECT_LE(ReferenceNorm(a), 1);
+  EXPECT_LE(ReferenceNorm(c), 6);
+}
+
+// Pitfall 12: the update's bound is the root of the sum of squares, which
+// layers that all meet their bounds attain; neither the largest nor the sum.
+TEST(ClipL2PerLayerTest, TotalIsTheRootOfTheSumOfSquares) {
+  EXPECT_THAT(TotalClipNorm(std::vector<double>{2.5}), IsOkAndHolds(2.5));
+  const auto total = TotalClipNorm(std::vector<double>{3, 4, 12});
+  ASSERT_THAT(total, IsOk());
+  EXPECT_GE(*total, 13);
+  EXPECT_NEAR(*total, 13, 1e-13);
+  const auto huge = TotalClipNorm(std::vector<double>{1e300, 1e300, 1e-300});
+  ASSERT_THAT(huge, IsOk());
+  EXPECT_NEAR(*huge / 1e300, std::sqrt(2), 1e-14);
+
+  const uint64_t seed = TestSeed(6);
+  const auto trace = TraceSeed(seed);
+  TrainingRandom random({.task_seed = seed, .purpose = "layers"});
+  for (int i = 0; i < 100; ++i) {
+    std::vector<std::vector<float>> layers;
+    std::vector<double> norms;
+    for (uint64_t k = 1 + random.UniformBelow(20); k > 0; --k) {
+      layers.push_back(Normals(1 + random.UniformBelow(50), &random));
+      norms.push_back(0.01 + random.UniformDouble());
+    }
+    const std::vector<std::span<float>> spans(layers.begin(), layers.end());
+    ASSERT_THAT(ClipL2PerLayer(spans, norms), IsOk());
+    std::vector<float> all;
+    long double squares = 0;
+    for (size_t k = 0; k < layers.size(); ++k) {
+      EXPECT_LE(ReferenceNorm(layers[k]), norms[k]);
+      all.insert(all.end(), layers[k].begin(), layers[k].end());
+      squares += static_cast<long double>(norms[k]) * norms[k];
+    }
+    EXPECT_LE(ReferenceNorm(all), *TotalClipNorm(norms));
+    EXPECT_GE(*TotalClipNorm(norms), std::sqrt(squares));
+  }
+}
+
+TEST(ClipL2PerLayerTest, ChangesNothingWhenAnythingIsWrong) {
+  std::vector<float> a = {100};
+  std::vector<float> b = {1, kNan};
+  const std::vector<std::span<float>> layers = {a, b};
+  EXPECT_THAT(ClipL2PerLayer(layers, std::vector<double>{1, 1}),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("layer 1")));
+  EXPECT_THAT(
+      ClipL2PerLayer(layers, std::vector<double>{1}),
+      StatusIs(StatusCode::kInvalidArgument, HasSubstr("1 clip norms")));
+  for (const double bad : {0.0, -1.0, std::numeric_limits<double>::quiet_NaN(),
+                           std::numeric_limits<double>::infinity()}) {
+    EXPECT_THAT(ClipL2PerLayer(layers, std::vector<double>{1, bad}),
+                StatusIs(StatusCode::kInvalidArgument, HasSubstr("clip norm")));
+    EXPECT_THAT(TotalClipNorm(std::vector<double>{bad}),
+                StatusIs(StatusCode::kInvalidArgument));
+  }
+  EXPECT_THAT(TotalClipNorm({}), StatusIs(StatusCode::kInvalidArgument));
+  EXPECT_EQ(a[0], 100);
+}
+
 }  // namespace
 }  // namespace mledge

@@ -39,6 +39,11 @@ class DrawTable {
   // Working memory of one batch; wiped when it dies.
   struct Block {
     ~Block();
+    // The outcome with the word's lowest bit as its sign.
+    int32_t Signed(size_t i) const {
+      const int32_t negative = words[i] & 1;
+      return (outcomes[i] ^ -negative) + negative;
+    }
     // The random words; the lowest bit of each is independent of its outcome.
     alignas(64) std::array<int32_t, kBlock> words;
     alignas(64) std::array<int32_t, kBlock> outcomes;

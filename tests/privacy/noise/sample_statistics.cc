@@ -1,6 +1,8 @@
 #include "mledge/tests/privacy/noise/sample_statistics.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 namespace mledge {
 namespace {
@@ -80,6 +82,26 @@ DiscreteGaussianPmf::DiscreteGaussianPmf(double variance)
 double DiscreteGaussianPmf::operator()(int64_t x) const {
   const long double square = static_cast<long double>(x) * x;
   return static_cast<double>(std::exp(-square / (2 * variance_)) / total_);
+}
+
+double SkellamPmf(double variance, int64_t x) {
+  const double mean = variance / 2;
+  const auto k = static_cast<double>(std::abs(x));
+  // Σ_j P[j + k] P[j]; terms matter where both are near the mean.
+  const double width = 12 * std::sqrt(mean) + 40;
+  const double middle = (std::sqrt(k * k + variance * variance) - k) / 2;
+  double sum = 0;
+  for (auto j = std::max(0.0, std::floor(middle - width)); j < middle + width;
+       ++j) {
+    sum += std::exp((2 * j + k) * std::log(mean) - std::lgamma(j + 1) -
+                    std::lgamma(j + k + 1) - variance);
+  }
+  return sum;
+}
+
+double DiscreteLaplacePmf(double scale, int64_t x) {
+  return std::tanh(0.5 / scale) *
+         std::exp(-static_cast<double>(std::abs(x)) / scale);
 }
 
 }  // namespace mledge

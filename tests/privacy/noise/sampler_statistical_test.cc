@@ -10,9 +10,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "mledge/privacy/noise/discrete_gaussian.h"
+#include "mledge/privacy/noise/discrete_laplace.h"
+#include "mledge/privacy/noise/skellam.h"
 #include "mledge/tests/privacy/noise/sample_statistics.h"
 #include "mledge/tests/privacy/test_secret_random.h"
 #include "mledge/tests/support/test_seed.h"
@@ -24,55 +27,98 @@ constexpr size_t kDraws = 10'000'000;
 constexpr double kLeastPValue = 1e-6;
 constexpr double kStandardErrors = 6;
 
-class DiscreteGaussianDrawsTest : public ::testing::TestWithParam<double> {};
-
-TEST_P(DiscreteGaussianDrawsTest, FollowTheExactProbabilities) {
-  const double variance = VarianceOf(GetParam());
-  const uint64_t seed = TestSeed(21);
-  const auto trace = TraceSeed(seed);
-  TestSecretRandom random(seed);
-  std::vector<int32_t> draws(kDraws);
-  DiscreteGaussian::Create(variance)->Fill(random, draws);
-  const DiscreteGaussianPmf pmf(variance);
+// `pmf` is symmetric and all but 10^-9 of it lies within −largest … largest.
+void ExpectDistribution(const std::vector<int32_t>& draws,
+                        const std::function<double(int64_t)>& pmf,
+                        int64_t largest) {
   const auto histogram = Histogram(draws);
-  const auto largest = static_cast<int64_t>(8 * GetParam()) + 2;
-
   const ChiSquare test = ChiSquareTest(histogram, pmf, largest);
   EXPECT_GE(test.p_value, kLeastPValue)
       << "statistic " << test.statistic << " of " << test.degrees_of_freedom;
 
+  double variance = 0;
+  double fourth_moment = 0;
+  for (int64_t x = -largest; x <= largest; ++x) {
+    const auto square = static_cast<double>(x * x);
+    variance += square * pmf(x);
+    fourth_moment += square * square * pmf(x);
+  }
+  const double deviation = std::sqrt(variance);
   double sum = 0;
   double squares = 0;
-  double fourths = 0;
-  int64_t beyond_three = 0;
+  double beyond = 0;
   for (const auto& [value, count] : histogram) {
-    const double x = static_cast<double>(value);
+    const auto x = static_cast<double>(value);
     const auto n = static_cast<double>(count);
     sum += n * x;
     squares += n * x * x;
-    fourths += n * x * x * x * x;
-    if (std::abs(x) > 3 * GetParam()) beyond_three += count;
+    if (std::abs(x) > 3 * deviation) beyond += n;
   }
-  const double sample_variance = squares / kDraws;
-  const double deviation = std::sqrt(pmf.exact_variance());
   EXPECT_NEAR(sum / kDraws, 0,
               kStandardErrors * deviation / std::sqrt(double{kDraws}));
-  EXPECT_NEAR(sample_variance, pmf.exact_variance(),
-              kStandardErrors * std::sqrt((fourths / kDraws -
-                                           sample_variance * sample_variance) /
-                                          kDraws));
+  EXPECT_NEAR(squares / kDraws, variance,
+              kStandardErrors *
+                  std::sqrt((fourth_moment - variance * variance) / kDraws));
   double tail = 0;
-  for (auto x = static_cast<int64_t>(3 * GetParam()) + 1; x <= 2 * largest;
-       ++x) {
+  for (auto x = static_cast<int64_t>(3 * deviation) + 1; x <= largest; ++x) {
     tail += 2 * pmf(x);
   }
-  EXPECT_NEAR(static_cast<double>(beyond_three), tail * kDraws,
+  EXPECT_NEAR(beyond, tail * kDraws,
               kStandardErrors * std::sqrt(tail * kDraws));
 }
 
-INSTANTIATE_TEST_SUITE_P(Scales, DiscreteGaussianDrawsTest,
+template <typename Sampler>
+std::vector<int32_t> Draw(const Sampler& sampler, uint64_t seed) {
+  TestSecretRandom random(seed);
+  std::vector<int32_t> draws(kDraws);
+  sampler.Fill(random, draws);
+  return draws;
+}
+
+class DiscreteGaussianDrawsTest : public ::testing::TestWithParam<double> {};
+
+TEST_P(DiscreteGaussianDrawsTest, FollowTheExactProbabilities) {
+  const uint64_t seed = TestSeed(21);
+  const auto trace = TraceSeed(seed);
+  const double variance = VarianceOf(GetParam());
+  ExpectDistribution(Draw(*DiscreteGaussian::Create(variance), seed),
+                     DiscreteGaussianPmf(variance),
+                     static_cast<int64_t>(8 * GetParam()) + 2);
+}
+
+// 32.9 and 33: on both sides of the first convolution.
+INSTANTIATE_TEST_SUITE_P(Deviations, DiscreteGaussianDrawsTest,
                          ::testing::Values(0.5, 1.0, 7.3, 32.9, 33.0, 100.0,
                                            4096.0));
+
+class SkellamDrawsTest : public ::testing::TestWithParam<double> {};
+
+TEST_P(SkellamDrawsTest, FollowTheExactProbabilities) {
+  const uint64_t seed = TestSeed(22);
+  const auto trace = TraceSeed(seed);
+  const double variance = GetParam() * GetParam();
+  ExpectDistribution(
+      Draw(*Skellam::Create(variance), seed),
+      [&](int64_t x) { return SkellamPmf(variance, x); },
+      static_cast<int64_t>(9 * GetParam()) + 8);
+}
+
+INSTANTIATE_TEST_SUITE_P(Deviations, SkellamDrawsTest,
+                         ::testing::Values(0.5, 1.0, 7.3, 100.0, 256.0));
+
+class DiscreteLaplaceDrawsTest : public ::testing::TestWithParam<double> {};
+
+TEST_P(DiscreteLaplaceDrawsTest, FollowTheExactProbabilities) {
+  const uint64_t seed = TestSeed(23);
+  const auto trace = TraceSeed(seed);
+  ExpectDistribution(
+      Draw(*DiscreteLaplace::Create(GetParam()), seed),
+      [](int64_t x) { return DiscreteLaplacePmf(GetParam(), x); },
+      static_cast<int64_t>(30 * GetParam()) + 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Scales, DiscreteLaplaceDrawsTest,
+                         ::testing::Values(0.5, 1.0, 7.3, 100.0, 4096.0));
 
 }  // namespace
 }  // namespace mledge
