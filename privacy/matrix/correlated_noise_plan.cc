@@ -13,6 +13,15 @@ namespace {
 constexpr double kLeastRoundingCost = 1e-6;
 constexpr double kLargestRoundingCost = 1;
 
+// A little more, with 24 significant bits: where a noise multiplier was
+// calibrated on another machine, with another C library, to almost the same
+// number, this is the same.
+double RoundedUp(double value) {
+  int exponent = 0;
+  const double fraction = std::frexp(value, &exponent);
+  return std::ldexp(std::ceil(std::ldexp(fraction, 24)), exponent - 24);
+}
+
 // Error in prefix sums in units of l2_sensitivity.
 absl::StatusOr<PrefixSumError> GridError(const StrategyMatrix& strategy,
                                          const ParticipationLimits& limits,
@@ -90,16 +99,17 @@ absl::StatusOr<CorrelatedNoisePlan> PlanCorrelatedNoise(
     const absl::StatusOr<double> deviation = CorrelatedStandardDeviation(
         strategy, request.limits, grid, request.equivalent_noise_multiplier);
     if (!deviation.ok()) continue;
+    const double standard_deviation = RoundedUp(*deviation);
     MLEDGE_ASSIGN_OR_RETURN(
         const PrefixSumError error,
-        GridError(strategy, request.limits, grid, *deviation));
+        GridError(strategy, request.limits, grid, standard_deviation));
     if (error.root_mean_square > allowed) continue;
     CorrelatedNoisePlan plan;
     plan.options = {.strategy = strategy,
                     .rounds = request.limits.rounds,
                     .dimension = request.dimension,
                     .fraction_bits = bits,
-                    .standard_deviation = *deviation};
+                    .standard_deviation = standard_deviation};
     MLEDGE_RETURN_IF_ERROR(ValidateCorrelatedNoiseOptions(plan.options));
     MLEDGE_ASSIGN_OR_RETURN(plan.event,
                             CorrelatedNoiseEvent(plan.options, request.limits,

@@ -34,7 +34,8 @@ struct CorrelatedNoiseRequest {
 };
 
 struct CorrelatedNoisePlan {
-  // For CorrelatedNoise. Recorded in full: no part of it is computed again.
+  // For CorrelatedNoise. The same request gives the same bits on every machine,
+  // and one whose noise multiplier differs in its last bits nearly always does.
   CorrelatedNoiseOptions options;
   // All rounds together. Its noise_multiplier over its sensitivity is at least
   // what was asked for.

@@ -26,12 +26,43 @@ constexpr double kLeastWeight = 1e-6;
 // Of the weight of a buffer that is tried in addition.
 constexpr double kTriedShare = 0.05;
 
-double Logistic(double u) { return 1 / (1 + std::exp(-u)); }
-double Logit(double p) { return std::log(p / (1 - p)); }
+// Nothing but sums, products, quotients and square roots below, which IEEE 754
+// rounds in one way: the C library's exponentials and logarithms are not the
+// same on all machines.
+
+// From all numbers to those between 0 and 1, its slope and its inverse.
+double Squash(double u) { return 0.5 * (1 + u / std::sqrt(1 + u * u)); }
+double SquashSlope(double u) {
+  const double square = 1 + u * u;
+  return 0.5 / (square * std::sqrt(square));
+}
+double Unsquash(double p) { return (p - 0.5) / std::sqrt(p * (1 - p)); }
+
+// From all numbers to those above 0, its slope over its value, its inverse.
+double Lift(double v) {
+  const double root = std::sqrt(1 + v * v);
+  return v >= 0 ? root + v : 1 / (root - v);
+}
+double LiftGrowth(double v) { return 1 / std::sqrt(1 + v * v); }
+double Unlift(double w) { return 0.5 * (w - 1 / w); }
+
+// base^exponent for an exponent between 0 and 1, by its binary digits.
+double Power(double base, double exponent) {
+  double power = 1;
+  for (int digit = 0; digit < 40; ++digit) {
+    base = std::sqrt(base);
+    exponent *= 2;
+    if (exponent >= 1) {
+      power *= base;
+      exponent -= 1;
+    }
+  }
+  return power;
+}
 
 // Squared sensitivity and squared error as functions of a Toeplitz matrix's
-// coefficients; half the logarithm of their product is what is minimised, so
-// the scale of the coefficients plays no part.
+// coefficients; the root of their product is what is minimised, so the scale of
+// the coefficients plays no part.
 class Objective {
  public:
   Objective(const ParticipationLimits& limits, ErrorMeasure measure)
@@ -84,10 +115,10 @@ class Objective {
   std::vector<double> shares_;
 };
 
-// c[i] = logistic(u[1])·…·logistic(u[i]): never negative, never growing.
+// c[i] = squash(u[1])·…·squash(u[i]): never negative, never growing.
 std::vector<double> BandsOf(std::span<const double> u) {
   std::vector<double> c = {1};
-  for (double value : u) c.push_back(c.back() * Logistic(value));
+  for (double value : u) c.push_back(c.back() * Squash(value));
   return c;
 }
 
@@ -115,26 +146,27 @@ double BandLoss(const Objective& objective, std::span<const double> u,
   SolveBands(c, &twice);
   std::vector<double> shared;
   const double error = objective.SquaredError(b, &shared);
+  const double loss = std::sqrt(sensitivity * error);
   // By u[i]: every coefficient from i on grows in proportion.
   double tail = 0;
   for (size_t i = c.size(); i-- > 1;) {
     double by_error = 0;
     for (size_t t = i; t < b.size(); ++t) by_error -= shared[t] * twice[t - i];
     tail += c[i] * (0.5 * by_column[i] / sensitivity + by_error / error);
-    gradient[i - 1] = (1 - Logistic(u[i - 1])) * tail;
+    gradient[i - 1] = loss * tail * SquashSlope(u[i - 1]) / Squash(u[i - 1]);
   }
-  return 0.5 * std::log(sensitivity * error);
+  return loss;
 }
 
-// First the decays' variables, then the weights': θ = logistic(u),
-// ω_j = exp(v_j) / (1 + Σ exp(v)).
+// First the decays' variables, then the weights': θ = squash(u),
+// ω_j = lift(v_j) / (1 + Σ lift(v)).
 BufferedToeplitz BuffersOf(std::span<const double> x) {
   const size_t buffers = x.size() / 2;
   BufferedToeplitz matrix;
   double sum = 1;
   for (size_t j = 0; j < buffers; ++j) {
-    matrix.decays.push_back(Logistic(x[j]));
-    matrix.weights.push_back(std::exp(x[buffers + j]));
+    matrix.decays.push_back(Squash(x[j]));
+    matrix.weights.push_back(Lift(x[buffers + j]));
     sum += matrix.weights.back();
   }
   for (double& weight : matrix.weights) weight /= sum;
@@ -144,9 +176,9 @@ BufferedToeplitz BuffersOf(std::span<const double> x) {
 std::vector<double> VariablesOf(const BufferedToeplitz& matrix) {
   std::vector<double> x;
   double rest = 1;
-  for (double decay : matrix.decays) x.push_back(Logit(decay));
+  for (double decay : matrix.decays) x.push_back(Unsquash(decay));
   for (double weight : matrix.weights) rest -= weight;
-  for (double weight : matrix.weights) x.push_back(std::log(weight / rest));
+  for (double weight : matrix.weights) x.push_back(Unlift(weight / rest));
   return x;
 }
 
@@ -190,6 +222,7 @@ double BufferLoss(const Objective& objective, std::span<const double> x,
   SolveBuffers(matrix, &twice);
   std::vector<double> shared;
   const double error = objective.SquaredError(b, &shared);
+  const double loss = std::sqrt(sensitivity * error);
   std::vector<double> by_weight(buffers);
   double mean = 0;
   for (size_t j = 0; j < buffers; ++j) {
@@ -210,13 +243,14 @@ double BufferLoss(const Objective& objective, std::span<const double> x,
       slope = decay * slope + power;
       power *= decay;
     }
-    gradient[j] = matrix.weights[j] * by_decay * decay * (1 - decay);
+    gradient[j] = loss * matrix.weights[j] * by_decay * SquashSlope(x[j]);
     mean += matrix.weights[j] * by_weight[j];
   }
   for (size_t j = 0; j < buffers; ++j) {
-    gradient[buffers + j] = matrix.weights[j] * (by_weight[j] - mean);
+    gradient[buffers + j] = loss * matrix.weights[j] * (by_weight[j] - mean) *
+                            LiftGrowth(x[buffers + j]);
   }
-  return 0.5 * std::log(sensitivity * error);
+  return loss;
 }
 
 // Decays spread over all time scales from one round to `horizon`.
@@ -224,8 +258,8 @@ BufferedToeplitz SpreadBuffers(int64_t buffers, double horizon) {
   BufferedToeplitz matrix;
   double sum = 0;
   for (int64_t j = 0; j < buffers; ++j) {
-    const double gap = std::pow(horizon, -(static_cast<double>(j) + 0.5) /
-                                             static_cast<double>(buffers));
+    const double gap = 1 / Power(horizon, (static_cast<double>(j) + 0.5) /
+                                              static_cast<double>(buffers));
     matrix.decays.push_back(1 - 0.7 * gap);
     matrix.weights.push_back(std::sqrt(gap));
     sum += matrix.weights.back();
@@ -284,7 +318,7 @@ absl::StatusOr<BandedToeplitz> OptimizeBands(const ParticipationLimits& limits,
                           SquareRootCoefficients(bands));
   std::vector<double> start;
   for (size_t i = 1; i < root.size(); ++i) {
-    start.push_back(Logit(root[i] / root[i - 1]));
+    start.push_back(Unsquash(root[i] / root[i - 1]));
   }
   const Minimum minimum = Minimize(
       [&](std::span<const double> u, std::span<double> gradient) {

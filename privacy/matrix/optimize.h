@@ -9,9 +9,9 @@
 
 // Finds strategies with little error at equal privacy: minimises
 // ErrorPerUnitNoise under the limits, by L-BFGS over parameters for which every
-// value is a valid matrix. For planning: what it finds is recorded in full,
-// because the last bits depend on the C library. No privacy claim rests on how
-// near to the optimum it comes. Pure functions.
+// value is a valid matrix. The same limits give the same bits on every machine,
+// so devices and coordinator find the same matrix in the same task. No privacy
+// claim rests on how near to the optimum it comes. Pure functions.
 
 namespace mledge {
 
