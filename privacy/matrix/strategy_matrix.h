@@ -41,10 +41,11 @@ absl::StatusOr<double> Sensitivity(const StrategyMatrix& strategy,
                                    const ParticipationLimits& limits);
 
 // All rounds together are one Gaussian mechanism, whose input is C·G and whose
-// output is then only processed (Choquette-Choo et al. 2022, arXiv 2211.06530,
-// theorem 2.1, adaptive inputs included: Denisov et al. 2022, arXiv 2202.08312,
-// theorem 2.1). Returns its noise multiplier, `noise_multiplier` / sensitivity;
-// rounds down.
+// output is then only processed, also where what is summed depends on what was
+// published before (Denisov et al., "Improved Differential Privacy for SGD via
+// Optimal Private Linear Operators", NeurIPS 2022, arXiv 2202.08312, theorem
+// 2.1; several participations: Choquette-Choo et al. 2023, arXiv 2211.06530).
+// Returns its noise multiplier, `noise_multiplier` / sensitivity; rounds down.
 // `noise_multiplier`: standard deviation of z over the norm that a contribution
 // is clipped to.
 // INVALID_ARGUMENT: as Sensitivity; a noise multiplier that is not positive,

@@ -26,7 +26,7 @@ struct BandedToeplitz {
 
 // Buffered linear Toeplitz matrix (BLT; Dvijotham et al., "Efficient and
 // Near-Optimal Noise Generation for Streaming Differential Privacy", FOCS 2024,
-// arXiv 2404.16706, definition 3.1): c[0] = 1 and
+// arXiv 2404.16706): c[0] = 1 and
 // c[i] = Σ_j weights[j] · decays[j]^(i−1). One vector of memory per buffer
 // multiplies by C⁻¹ as the rounds come.
 struct BufferedToeplitz {

@@ -343,6 +343,38 @@ TEST_F(RoundingPropertyTest, OneParticipationReachesTheSensitivity) {
   EXPECT_GT(share(Buffers(), 16), 0.99);
 }
 
+// By integration: a Gaussian of variance σ² − 8, rounded to y with probability
+// proportional to exp(−(y − x)²/16), has the pmf of the discrete Gaussian of
+// variance σ². The trapezoidal rule on smooth functions that vanish at the ends
+// is exact to the last digits.
+TEST(CorrelatedGridTest, ADiscreteGaussianIsARandomlyRoundedGaussian) {
+  for (double sigma : {16.0, 20.5}) {
+    const double variance = sigma * sigma - 8;
+    double normalisation = 0;
+    for (int y = -400; y <= 400; ++y) {
+      normalisation += std::exp(-y * y / (2 * sigma * sigma));
+    }
+    for (int y : {0, 1, 7, 40, 100}) {
+      constexpr double kStep = 1.0 / 16;
+      double probability = 0;
+      for (double x = -400; x <= 400; x += kStep) {
+        double weights = 0;
+        const double nearest = std::round(x);
+        for (double z = nearest - 60; z <= nearest + 60; ++z) {
+          weights += std::exp(-(z - x) * (z - x) / 16);
+        }
+        probability += kStep * std::exp(-x * x / (2 * variance)) /
+                       std::sqrt(2 * M_PI * variance) *
+                       std::exp(-(y - x) * (y - x) / 16) / weights;
+      }
+      EXPECT_NEAR(
+          probability * normalisation / std::exp(-y * y / (2 * sigma * sigma)),
+          1, 1e-11)
+          << y;
+    }
+  }
+}
+
 TEST(NoiseFilterTest, RefusesIntegersThatMightNotFit) {
   EXPECT_THAT(NoiseFilter::Create(Bands(64, 30), 64, 30, int64_t{1} << 40),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("2^62")));
