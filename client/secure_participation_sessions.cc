@@ -86,7 +86,7 @@ void SecureParticipation::Apply(Turn& turn, secagg::ClientEffects effects) {
     } else if (auto* upload = std::get_if<secagg::UploadMaskedInput>(&effect)) {
       // Asked for again while it is on its way: once is enough.
       if (upload_.has_value()) continue;
-      upload_.emplace();
+      upload_ = MaskedUpload{};
       upload_->header.set_assignment_id(assignment_id_);
       upload_->header.set_content_sha256(upload->content_sha256.ToBytes());
       upload_->header.set_size_in_bytes(upload->bytes->size());
