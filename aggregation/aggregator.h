@@ -119,13 +119,16 @@ class Aggregator {
 
   // The sum as bytes that end with their SHA-256, for checkpoints.
   std::string Serialize() const;
-  // Replaces the sum. DATA_LOSS: bytes that are damaged or no checkpoint.
+  // Replaces the sum. DATA_LOSS: bytes that are damaged, no checkpoint, or of a
+  // sum that cannot be.
   // FAILED_PRECONDITION: a checkpoint of another spec. On error the sum stays.
   absl::Status Restore(std::string_view bytes);
 
  private:
   Aggregator(AggregationSpec spec, int fraction_bits);
   absl::Status CheckShape(const UpdateView& update) const;
+  absl::Status CheckTotals(int64_t count, int64_t weight_sum,
+                           std::span<const int64_t> scalars) const;
   Digest SpecFingerprint() const;
 
   const AggregationSpec spec_;

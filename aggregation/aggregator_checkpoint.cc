@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <vector>
@@ -5,6 +6,7 @@
 #include "mledge/aggregation/aggregator.h"
 #include "mledge/aggregation/internal/sealed_state.h"
 #include "mledge/core/status_macros.h"
+#include "mledge/core/strings.h"
 
 // Format of a checkpoint's state, little-endian 64-bit integers: count,
 // weight_sum, the scalars, then each section's integers, in the spec's order.
@@ -49,6 +51,24 @@ std::string Aggregator::Serialize() const {
   return aggregation_internal::SealState(kMagic, SpecFingerprint(), parts);
 }
 
+// What no sum over this spec can be would overflow when more is added. Values
+// of sections are added modulo 2^64 and need no look.
+absl::Status Aggregator::CheckTotals(int64_t count, int64_t weight_sum,
+                                     std::span<const int64_t> scalars) const {
+  // With this, the updates that may still come end below 2^63 (ScalarBound).
+  const int64_t largest = count > 0 ? int64_t{1} << 62 : 0;
+  const bool possible = count >= 0 && count <= spec_.maximum_updates &&
+                        weight_sum >= count &&
+                        weight_sum <= count * spec_.weight_bound &&
+                        std::ranges::all_of(scalars, [&](int64_t scalar) {
+                          return scalar >= -largest && scalar <= largest;
+                        });
+  if (possible) return absl::OkStatus();
+  return absl::DataLossError(StrCat(
+      "a saved state says that it is the sum of ", count, " updates of weight ",
+      weight_sum, " together, which the task does not allow"));
+}
+
 absl::Status Aggregator::Restore(std::string_view bytes) {
   size_t size = (2 + sum_.scalars.size()) * sizeof(int64_t);
   for (const AggregationSum::Section& section : sum_.sections) {
@@ -61,10 +81,15 @@ absl::Status Aggregator::Restore(std::string_view bytes) {
     std::memcpy(out, state.data(), count * sizeof(int64_t));
     state.remove_prefix(count * sizeof(int64_t));
   };
-  take(&sum_.count, 1);
-  take(&sum_.weight_sum, 1);
-  for (AggregationSum::ScalarSum& scalar : sum_.scalars)
-    take(&scalar.integer, 1);
+  std::vector<int64_t> head(2 + sum_.scalars.size());
+  take(head.data(), head.size());
+  const std::span<const int64_t> scalars = std::span(head).subspan(2);
+  MLEDGE_RETURN_IF_ERROR(CheckTotals(head[0], head[1], scalars));
+  sum_.count = head[0];
+  sum_.weight_sum = head[1];
+  for (size_t i = 0; i < scalars.size(); ++i) {
+    sum_.scalars[i].integer = scalars[i];
+  }
   for (AggregationSum::Section& section : sum_.sections) {
     // An empty vector has no address to copy to.
     if (!section.integers.empty()) {

@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mledge/tests/support/status_matchers.h"
@@ -276,6 +278,30 @@ TEST(AggregatorCheckpointTest, RefusesEveryDamagedByteAndTruncation) {
   }
   EXPECT_THAT(other->Restore(bytes + "x"), StatusIs(StatusCode::kDataLoss));
   EXPECT_EQ(other->sum(), MakeAggregator()->sum());
+}
+
+// Sealed all the same: adding to it would overflow.
+TEST(AggregatorCheckpointTest, RefusesTotalsThatNoSumHas) {
+  const auto aggregator = MakeAggregator();
+  ASSERT_THAT(Fold(*aggregator, {MakeUpdate({1, -2, 3}, 5)}), IsOk());
+  const std::string sound = aggregator->Serialize();
+  constexpr size_t kHead = 8 + sizeof(Digest::bytes);
+  const auto with = [&](size_t field, int64_t value) {
+    std::string bytes = sound.substr(0, sound.size() - sizeof(Digest::bytes));
+    std::memcpy(bytes.data() + kHead + field * sizeof(value), &value,
+                sizeof(value));
+    return bytes + Sha256Of(std::string_view(bytes)).ToBytes();
+  };
+  const auto other = MakeAggregator();
+  ASSERT_THAT(other->Restore(with(0, 1)), IsOk());
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  for (const auto& [field, value] : std::vector<std::pair<size_t, int64_t>>{
+           {0, -1}, {0, kMost}, {1, 0}, {1, kMost}, {2, kMost}, {2, -kMost}}) {
+    EXPECT_THAT(other->Restore(with(field, value)),
+                StatusIs(StatusCode::kDataLoss))
+        << field << ", " << value;
+  }
+  EXPECT_EQ(other->sum(), aggregator->sum());
 }
 
 TEST(AggregatorCheckpointTest, RefusesACheckpointOfAnotherSpec) {
