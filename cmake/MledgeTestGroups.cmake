@@ -1,8 +1,13 @@
 # A test that links LibTorch or gRPC, directly or not, gets the label "torch" or
 # "grpc" beside its own, so that a run can leave it out: ThreadSanitizer reports
 # false races through those uninstrumented libraries.
+#
+# The others can be built by their label, as "unit_tests", "property_tests", …:
+# what a sanitizer's build tree is for, where those libraries' headers would take
+# most of the time.
 
-# Sets `out_labels` to `label` and the adapters that `target` links.
+# Sets `out_labels` to `label` and the adapters that `target` links, and adds it
+# to the group of its label.
 function(_mledge_group_test target label out_labels)
   _mledge_link_closure(${target} closure)
   set(labels ${label})
@@ -11,6 +16,12 @@ function(_mledge_group_test target label out_labels)
   endif()
   if("gRPC::grpc++" IN_LIST closure)
     list(APPEND labels grpc)
+  endif()
+  if(labels STREQUAL label)
+    if(NOT TARGET ${label}_tests)
+      add_custom_target(${label}_tests)
+    endif()
+    add_dependencies(${label}_tests ${target})
   endif()
   set(${out_labels} ${labels} PARENT_SCOPE)
 endfunction()

@@ -1,15 +1,24 @@
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "mledge/aggregation/secagg/directory.h"
+#include "mledge/aggregation/secagg/key_agreement.h"
 #include "mledge/aggregation/secagg/member_set.h"
+#include "mledge/aggregation/secagg/merkle.h"
+#include "mledge/aggregation/secagg/modular.h"
 #include "mledge/aggregation/secagg/offer.h"
+#include "mledge/aggregation/secagg/shamir.h"
+#include "mledge/aggregation/secagg/share_box.h"
 #include "mledge/core/logging.h"
+#include "mledge/tests/aggregation/secagg/test_random.h"
 
-// Bytes from outside as an offer, a leaf, a directory and a set of members.
-// What is accepted has one spelling, so that equal values have equal hashes,
-// and its numbers are safe to compute with.
+// Bytes from outside as an offer, a leaf, a directory, a set of members, a path
+// in the directory's tree, a key, a box, a share and a packed vector. What is
+// accepted has one spelling, so that equal values have equal hashes, and its
+// numbers are safe to compute with.
 
 namespace mledge::secagg {
 namespace {
@@ -23,6 +32,42 @@ const Offer& SomeOffer() {
     return made;
   }();
   return offer;
+}
+
+void FuzzParts(std::string_view bytes) {
+  static CountingRandom* const kRandom = new CountingRandom(1);
+  if (const auto path = ParsePath(bytes); path.ok()) {
+    const std::string written = SerializePath(*path);
+    CHECK(SerializePath(*ParsePath(written)) == written);
+    CHECK(!VerifyInclusion({}, 5, {{1, 5}}, 3, {.id = "d"}, *path).ok());
+  }
+  if (const auto key =
+          AgreementPublicKey::Parse(bytes, AgreementSuite::kX25519);
+      key.ok()) {
+    CHECK(key->encoded() == bytes);
+    auto own = AgreementKeyPair::FromSeed(AgreementSuite::kX25519,
+                                          MaskSeed::Generate(*kRandom),
+                                          KeyRole::kTransport);
+    if (auto secret = own->Agree(*key); secret.ok()) {
+      const ShareBoxKeys keys = secret->DeriveShareBoxKeys({.peer_index = 1});
+      CHECK(!OpenShares(CipherSuite::kAes128Ctr, keys.open, {}, bytes).ok());
+    }
+  }
+  if (const auto share = ParseShareValue(bytes); share.ok()) {
+    const auto read = share->bytes(RevealSecret());
+    CHECK(std::equal(
+        read.begin(), read.end(), bytes.begin(), bytes.end(),
+        [](uint8_t a, char b) { return a == static_cast<uint8_t>(b); }));
+  }
+  if (bytes.empty()) return;
+  const auto modulus = Modulus::Create(static_cast<uint8_t>(bytes[0]) % 40);
+  if (!modulus.ok()) return;
+  const int64_t length =
+      static_cast<int64_t>(bytes.size() - 1) * 8 / modulus->bits();
+  auto vector = ModularVector::Create(*modulus, length);
+  if (vector.ok() && vector->UnpackAndAdd(bytes.substr(1)).ok()) {
+    CHECK(vector->Pack() == bytes.substr(1));
+  }
 }
 
 void FuzzOne(std::string_view bytes) {
@@ -63,6 +108,7 @@ void FuzzOne(std::string_view bytes) {
       CHECK(again == *set && again.Count() == set->Count());
     }
   }
+  FuzzParts(bytes);
 }
 
 }  // namespace

@@ -39,6 +39,14 @@ void FuzzOne(std::string_view text) {
   if (ParseYamlInto(text, "fuzz", &config).ok()) {
     (void)ValidateCoordinatorConfig(&config);
   }
+  v1::RegistrarConfig registrar;
+  if (ParseYamlInto(text, "fuzz", &registrar).ok()) {
+    (void)ValidateRegistrarConfig(&registrar);
+  }
+  v1::DeviceConfig device;
+  if (ParseYamlInto(text, "fuzz", &device).ok()) {
+    (void)ValidateDeviceConfig(&device);
+  }
   v1::Task task;
   (void)SetField(&task, text);
   const absl::StatusOr<v1::Task> parsed = ParseTask(text, "fuzz");
