@@ -74,10 +74,7 @@ class Fleet {
     const std::string id = device.assignment->assignment_id();
     const std::string file = MakeTestUpdateFile(
         id, device.assignment->kind() == v1::Assignment::TRAIN);
-    v1::UploadHeader header;
-    header.set_assignment_id(id);
-    header.set_content_sha256(Sha256Of(file).ToBytes());
-    header.set_size_in_bytes(file.size());
+    const v1::UploadHeader header = MakeTestUploadHeader(id, file);
     auto start = harness_.coordinator->BeginUpload(
         harness_.now, {DeviceId(device.name), device.role}, header);
     if (!start.ok() || start->writer == nullptr) return;

@@ -99,10 +99,8 @@ TEST_F(FullDiskTest, BytesThatCouldNotBeSyncedAreSentAgain) {
   MakeRoom();
   const std::string file =
       MakeTestUpdateFile(a->assignment().assignment_id(), true);
-  v1::UploadHeader header;
-  header.set_assignment_id(a->assignment().assignment_id());
-  header.set_content_sha256(Sha256Of(file).ToBytes());
-  header.set_size_in_bytes(file.size());
+  const v1::UploadHeader header =
+      MakeTestUploadHeader(a->assignment().assignment_id(), file);
   const auto start =
       harness_.coordinator->BeginUpload(harness_.now, {DeviceId("a")}, header);
   ASSERT_THAT(start, IsOk());

@@ -58,10 +58,8 @@ class CoordinatorThreadsTest : public ::testing::Test {
       const std::string file =
           MakeTestUpdateFile(assignment.assignment_id(),
                              assignment.kind() == v1::Assignment::TRAIN);
-      v1::UploadHeader header;
-      header.set_assignment_id(assignment.assignment_id());
-      header.set_content_sha256(Sha256Of(file).ToBytes());
-      header.set_size_in_bytes(file.size());
+      const v1::UploadHeader header =
+          MakeTestUploadHeader(assignment.assignment_id(), file);
       auto start = coordinator_->BeginUpload(kNow, peer, header);
       ASSERT_THAT(start, IsOk());
       if (start->result.has_value()) continue;

@@ -102,10 +102,7 @@ TEST(CoordinatorUploadsTest, RepeatedUploadIsNotAcknowledgedBeforeTheRecord) {
   const auto b = harness.CheckIn("b");
   const std::string id = a->assignment().assignment_id();
   const std::string file = MakeTestUpdateFile(id, true);
-  v1::UploadHeader header;
-  header.set_assignment_id(id);
-  header.set_content_sha256(Sha256Of(file).ToBytes());
-  header.set_size_in_bytes(file.size());
+  const v1::UploadHeader header = MakeTestUploadHeader(id, file);
   std::optional<absl::StatusOr<Coordinator::UploadStart>> again;
   harness.storage.fail = [&](const std::string& operation) {
     if (operation == "Commit" && !again.has_value()) {
@@ -173,10 +170,7 @@ TEST(CoordinatorUploadsTest, BytesThatDoNotHashAsAnnouncedAreAskedForAgain) {
   const auto a = harness.CheckIn("a");
   const std::string id = a->assignment().assignment_id();
   const std::string file = MakeTestUpdateFile(id, true);
-  v1::UploadHeader header;
-  header.set_assignment_id(id);
-  header.set_content_sha256(Sha256Of(file).ToBytes());
-  header.set_size_in_bytes(file.size());
+  const v1::UploadHeader header = MakeTestUploadHeader(id, file);
   std::string damaged = file;
   damaged.back() ^= 1;
   const Peer peer{DeviceId("a")};
@@ -206,10 +200,7 @@ TEST(CoordinatorUploadsTest, RoundThatClosesDuringAnUploadMakesItTooLate) {
   const auto b = harness.CheckIn("b");
   const std::string id = b->assignment().assignment_id();
   const std::string file = MakeTestUpdateFile(id, true);
-  v1::UploadHeader header;
-  header.set_assignment_id(id);
-  header.set_content_sha256(Sha256Of(file).ToBytes());
-  header.set_size_in_bytes(file.size());
+  const v1::UploadHeader header = MakeTestUploadHeader(id, file);
   const Peer peer{DeviceId("b")};
   auto start = harness.coordinator->BeginUpload(harness.now, peer, header);
   ASSERT_THAT(start, IsOk());

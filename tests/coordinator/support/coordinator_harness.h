@@ -113,10 +113,7 @@ class CoordinatorHarness {
       const std::string& device, const std::string& assignment,
       const std::string& file, Peer::Role role = Peer::Role::kDevice) {
     const Peer peer{DeviceId(device), role};
-    v1::UploadHeader header;
-    header.set_assignment_id(assignment);
-    header.set_content_sha256(Sha256Of(file).ToBytes());
-    header.set_size_in_bytes(file.size());
+    const v1::UploadHeader header = MakeTestUploadHeader(assignment, file);
     absl::StatusOr<Coordinator::UploadStart> start =
         coordinator->BeginUpload(now, peer, header);
     if (!start.ok()) return start.status();

@@ -2,6 +2,7 @@
 #define MLEDGE_TESTS_COORDINATOR_SUPPORT_TEST_TASK_H_
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -150,6 +151,16 @@ inline std::string MakeTestUpdateFile(const std::string& assignment_id,
   return SerializeUpdate(MakeTestUpdate(assignment_id, train),
                          MakeTestContext(assignment_id))
       .value();
+}
+
+// What announces those bytes.
+inline v1::UploadHeader MakeTestUploadHeader(const std::string& assignment_id,
+                                             std::string_view file) {
+  v1::UploadHeader header;
+  header.set_assignment_id(assignment_id);
+  header.set_content_sha256(Sha256Of(file).ToBytes());
+  header.set_size_in_bytes(file.size());
+  return header;
 }
 
 }  // namespace mledge
