@@ -334,29 +334,38 @@ TEST(DocumentAttackTest, AVersionLogThatTheRegistrarDidNotSignIsRefused) {
   for (int i = 0; i < world.size(); ++i) ExpectLeft(world, i, "version log");
 }
 
+// The victim trained from a version that the others do not have yet, which is
+// allowed.
+struct VictimAhead {
+  explicit VictimAhead(SessionWorld& world) {
+    const Digest task = Sha256Of("task");
+    VersionLogHead head =
+        *VersionLogHead::FromProto(world.offer_message.version_log());
+    head.head = ExtendVersionLog(task, 1, head.head, Sha256Of("version 1"));
+    head.length = 2;
+    head.Sign(world.registrar());
+    *world.offer_message.mutable_version_log() = head.ToProto();
+    world.offer_message.add_entries(Sha256Of("version 1").ToBytes());
+    world.offer_message.set_maximum_staleness(1);
+    WorldDevice& device = world.device(kVictim);
+    ClientUpdate update = world.UpdateOf(device);
+    update.base_version = 1;
+    update.base_version_entry = Sha256Of("version 1");
+    device.client =
+        *SecaggClient::Create(world.policy, std::move(update),
+                              {device.signer.get(), &members, &random,
+                               world.registrar().public_key()},
+                              "", nullptr);
+  }
+
+  SystemSecretRandom random;
+  UnauthenticatedMembers members;
+};
+
 // Buffered cohorts: who alone has a base version would be alone in the sum.
 TEST(DocumentAttackTest, ABaseVersionThatNobodySharesIsRefused) {
   SessionWorld world({.devices = 20, .identities = false});
-  const Digest task = Sha256Of("task");
-  VersionLogHead head =
-      *VersionLogHead::FromProto(world.offer_message.version_log());
-  head.head = ExtendVersionLog(task, 1, head.head, Sha256Of("version 1"));
-  head.length = 2;
-  head.Sign(world.registrar());
-  *world.offer_message.mutable_version_log() = head.ToProto();
-  world.offer_message.add_entries(Sha256Of("version 1").ToBytes());
-  world.offer_message.set_maximum_staleness(1);
-  // Everybody else is one version behind, which is allowed.
-  WorldDevice& device = world.device(kVictim);
-  ClientUpdate update = world.UpdateOf(device);
-  update.base_version = 1;
-  update.base_version_entry = Sha256Of("version 1");
-  SystemSecretRandom random;
-  UnauthenticatedMembers members;
-  device.client = *SecaggClient::Create(
-      world.policy, std::move(update),
-      {device.signer.get(), &members, &random, world.registrar().public_key()},
-      "", nullptr);
+  const VictimAhead ahead(world);
   world.Run();
   ExpectLeft(world, kVictim, "only 1 devices have base version 1");
   world.ExpectExactSum();
@@ -368,25 +377,7 @@ TEST(DocumentAttackTest, ABaseVersionThatNobodySharesIsRefused) {
 // registrar that signs it: the leaves say otherwise.
 TEST(DocumentAttackTest, FalseCountsOfBaseVersionsAreRefused) {
   SessionWorld world({.devices = 20, .identities = false});
-  const Digest task = Sha256Of("task");
-  VersionLogHead head =
-      *VersionLogHead::FromProto(world.offer_message.version_log());
-  head.head = ExtendVersionLog(task, 1, head.head, Sha256Of("version 1"));
-  head.length = 2;
-  head.Sign(world.registrar());
-  *world.offer_message.mutable_version_log() = head.ToProto();
-  world.offer_message.add_entries(Sha256Of("version 1").ToBytes());
-  world.offer_message.set_maximum_staleness(1);
-  WorldDevice& device = world.device(kVictim);
-  ClientUpdate update = world.UpdateOf(device);
-  update.base_version = 1;
-  update.base_version_entry = Sha256Of("version 1");
-  SystemSecretRandom random;
-  UnauthenticatedMembers members;
-  device.client = *SecaggClient::Create(
-      world.policy, std::move(update),
-      {device.signer.get(), &members, &random, world.registrar().public_key()},
-      "", nullptr);
+  const VictimAhead ahead(world);
   Lie(world, [&](v1::SecaggServerMessage& message) {
     if (!message.has_directory()) return;
     v1::SecaggDirectoryMessage& shown = *message.mutable_directory();

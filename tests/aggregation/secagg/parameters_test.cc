@@ -27,21 +27,8 @@ struct Vector {
   int64_t threshold;
 };
 
-// Published for σ = 40, η = 20.
-TEST(FindParametersTest, GivesThePublishedVectors) {
-  const std::vector<Vector> vectors = {
-      {1000, .05, .05, kHonest, 30, 17},
-      {1000, .05, .05, kMalicious, 52, 37},
-      {10000, .05, .05, kHonest, 34, 20},
-      {10000, .05, .05, kMalicious, 62, 44},
-      {1000, .33, .05, kHonest, 78, 60},
-      {1000, .33, .05, kMalicious, 132, 109},
-      {1000, .05, .33, kHonest, 72, 24},
-      {1000, .05, .33, kMalicious, 398, 223},
-      {1000, .33, .33, kHonest, 286, 150},
-      {1'000'000, .05, .05, kHonest, 38, 22},
-      {1'000'000, .05, .05, kMalicious, 74, 52},
-  };
+// For σ = 40, η = 20.
+void ExpectFound(LossChoice losses, const std::vector<Vector>& vectors) {
   for (const Vector& vector : vectors) {
     SCOPED_TRACE(::testing::Message()
                  << vector.clients << " " << vector.corrupt << " "
@@ -52,7 +39,7 @@ TEST(FindParametersTest, GivesThePublishedVectors) {
                                        .sigma = 40,
                                        .eta = 20,
                                        .threat_model = vector.threat_model,
-                                       .losses = LossChoice::kIndependent});
+                                       .losses = losses});
     ASSERT_THAT(found, IsOk());
     EXPECT_EQ(found->neighbors, vector.neighbors);
     EXPECT_EQ(found->threshold, vector.threshold);
@@ -60,33 +47,37 @@ TEST(FindParametersTest, GivesThePublishedVectors) {
   }
 }
 
+TEST(FindParametersTest, GivesThePublishedVectors) {
+  ExpectFound(LossChoice::kIndependent,
+              {
+                  {1000, .05, .05, kHonest, 30, 17},
+                  {1000, .05, .05, kMalicious, 52, 37},
+                  {10000, .05, .05, kHonest, 34, 20},
+                  {10000, .05, .05, kMalicious, 62, 44},
+                  {1000, .33, .05, kHonest, 78, 60},
+                  {1000, .33, .05, kMalicious, 132, 109},
+                  {1000, .05, .33, kHonest, 72, 24},
+                  {1000, .05, .33, kMalicious, 398, 223},
+                  {1000, .33, .33, kHonest, 286, 150},
+                  {1'000'000, .05, .05, kHonest, 38, 22},
+                  {1'000'000, .05, .05, kMalicious, 74, 52},
+              });
+}
+
 // Rule 4 in an independent program (Python: exact fractions,
-// no logarithm anywhere), for σ = 40, η = 20.
+// no logarithm anywhere).
 TEST(FindParametersTest, GivesTheVectorsOfLossesChosenByTheServer) {
-  const std::vector<Vector> vectors = {
-      {1000, .05, .05, kMalicious, 54, 39},
-      {10000, .05, .05, kMalicious, 68, 49},
-      {1000, .33, .05, kMalicious, 150, 125},
-      {1000, .05, .33, kMalicious, 442, 252},
-      {100, .1, .1, kMalicious, 42, 32},
-      {300, .1, .1, kMalicious, 78, 56},
-      {1000, .1, .1, kMalicious, 106, 75},
-      {60, .1, .1, kMalicious, 26, 20},
-  };
-  for (const Vector& vector : vectors) {
-    SCOPED_TRACE(::testing::Message()
-                 << vector.clients << " " << vector.corrupt << " "
-                 << vector.dropout << " " << ToString(vector.threat_model));
-    const auto found = FindParameters({.clients = vector.clients,
-                                       .corrupt_fraction = vector.corrupt,
-                                       .dropout_fraction = vector.dropout,
-                                       .sigma = 40,
-                                       .eta = 20,
-                                       .threat_model = vector.threat_model});
-    ASSERT_THAT(found, IsOk());
-    EXPECT_EQ(found->neighbors, vector.neighbors);
-    EXPECT_EQ(found->threshold, vector.threshold);
-  }
+  ExpectFound(LossChoice::kAdversarial,
+              {
+                  {1000, .05, .05, kMalicious, 54, 39},
+                  {10000, .05, .05, kMalicious, 68, 49},
+                  {1000, .33, .05, kMalicious, 150, 125},
+                  {1000, .05, .33, kMalicious, 442, 252},
+                  {100, .1, .1, kMalicious, 42, 32},
+                  {300, .1, .1, kMalicious, 78, 56},
+                  {1000, .1, .1, kMalicious, 106, 75},
+                  {60, .1, .1, kMalicious, 26, 20},
+              });
 }
 
 TEST(FindParametersTest, RefusesWhatNoThresholdProtects) {
