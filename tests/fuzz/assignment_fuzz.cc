@@ -48,9 +48,10 @@ bool Parse(std::string_view bytes, Message& message) {
 
 void CheckJob(const TrainingJob& job) {
   CHECK(job.package != nullptr && job.parameters != nullptr);
-  CHECK(std::isfinite(job.pipeline.clip_norm) && job.pipeline.clip_norm >= 0);
+  // An evaluation has neither steps nor an update to clip.
   if (job.plan.kind == TrainingPlan::Kind::kEvaluate) return;
   CHECK(job.plan.batch_size > 0);
+  CHECK(std::isfinite(job.pipeline.clip_norm) && job.pipeline.clip_norm >= 0);
   // That of the task, which has no schedule.
   CHECK(job.plan.learning_rate > 0.4 && job.plan.learning_rate < 0.6)
       << job.plan.learning_rate;
