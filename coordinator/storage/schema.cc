@@ -3,8 +3,7 @@
 #include <array>
 #include <utility>
 
-#include "mledge/core/status_macros.h"
-#include "mledge/core/strings.h"
+#include "mledge/core/storage/schema_migrations.h"
 
 namespace mledge {
 namespace {
@@ -121,29 +120,8 @@ absl::StatusOr<std::unique_ptr<Database>> OpenDatabase(std::string path) {
 
 int LatestSchemaVersion() { return static_cast<int>(kMigrations.size()); }
 
-absl::StatusOr<int> SchemaVersion(Database& database) {
-  MLEDGE_ASSIGN_OR_RETURN(Statement statement,
-                          database.Prepare("PRAGMA user_version"));
-  MLEDGE_ASSIGN_OR_RETURN(const bool row, statement.Step());
-  return row ? static_cast<int>(statement.Integer(0)) : 0;
-}
-
 absl::Status MigrateSchema(Database& database, int version) {
-  MLEDGE_ASSIGN_OR_RETURN(int current, SchemaVersion(database));
-  if (current > LatestSchemaVersion()) {
-    return absl::FailedPreconditionError(
-        StrCat(database.path(), " has schema version ", current,
-               ", this program knows versions up to ", LatestSchemaVersion(),
-               ": it was written by a newer mledge-coordinator; run that one"));
-  }
-  for (; current < version; ++current) {
-    MLEDGE_RETURN_IF_ERROR(database.InTransaction([&]() -> absl::Status {
-      MLEDGE_RETURN_IF_ERROR(
-          database.Execute(kMigrations[static_cast<size_t>(current)]));
-      return database.Execute(StrCat("PRAGMA user_version = ", current + 1));
-    }));
-  }
-  return absl::OkStatus();
+  return RunMigrations(database, kMigrations, version, "mledge-coordinator");
 }
 
 }  // namespace mledge

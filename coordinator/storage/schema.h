@@ -20,11 +20,7 @@ absl::StatusOr<std::unique_ptr<Database>> OpenDatabase(std::string path);
 // The version that this program writes.
 int LatestSchemaVersion();
 
-// 0: an empty database.
-absl::StatusOr<int> SchemaVersion(Database& database);
-
-// Runs the missing migrations up to `version`, each in a transaction of its
-// own. FAILED_PRECONDITION: the database was written by a newer program.
+// Runs the missing migrations up to `version`. Codes: schema_migrations.h.
 absl::Status MigrateSchema(Database& database,
                            int version = LatestSchemaVersion());
 

@@ -14,21 +14,16 @@ namespace mledge {
 SqliteStorage::SqliteStorage(std::unique_ptr<DirectoryLock> directory_lock,
                              std::unique_ptr<Database> database,
                              std::unique_ptr<BlobStore> blobs,
-                             std::unique_ptr<UpdateSpool> spool)
+                             std::unique_ptr<UpdateSpool> spool,
+                             OwnerEpoch owner)
     : directory_lock_(std::move(directory_lock)),
       blobs_(std::move(blobs)),
       spool_(std::move(spool)),
+      owner_(std::move(owner)),
       database_(std::move(database)) {}
 
 absl::StatusOr<std::unique_ptr<SqliteStorage>> SqliteStorage::Open(
     const std::string& directory) {
-  if (absl::Status status = EnsureWritableDirectory(directory); !status.ok()) {
-    return absl::Status(
-        status.code(),
-        StrCat(status.message(),
-               ": make the folder writable for this process, or name another "
-               "state_directory"));
-  }
   MLEDGE_ASSIGN_OR_RETURN(std::unique_ptr<DirectoryLock> lock,
                           DirectoryLock::Acquire(directory, "coordinator"));
   MLEDGE_ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
@@ -40,47 +35,11 @@ absl::StatusOr<std::unique_ptr<SqliteStorage>> SqliteStorage::Open(
                           UpdateSpool::Open(StrCat(directory, "/spool")));
   // The database's own file must survive as well.
   MLEDGE_RETURN_IF_ERROR(SyncDirectory(directory));
-  std::unique_ptr<SqliteStorage> storage(
+  MLEDGE_ASSIGN_OR_RETURN(OwnerEpoch owner,
+                          OwnerEpoch::Take(*database, "coordinator"));
+  return std::unique_ptr<SqliteStorage>(
       new SqliteStorage(std::move(lock), std::move(database), std::move(blobs),
-                        std::move(spool)));
-  {
-    MutexLock mutex_lock(&storage->mutex_);
-    MLEDGE_RETURN_IF_ERROR(storage->TakeOwnership());
-  }
-  return storage;
-}
-
-absl::StatusOr<int64_t> SqliteStorage::ReadEpoch() {
-  MLEDGE_ASSIGN_OR_RETURN(Statement row,
-                          database_->Prepare("SELECT epoch FROM owner"));
-  MLEDGE_ASSIGN_OR_RETURN(const bool found, row.Step());
-  if (!found) {
-    return absl::DataLossError(
-        StrCat(database_->path(),
-               " has no owner: restore the state directory from a backup"));
-  }
-  return row.Integer(0);
-}
-
-absl::Status SqliteStorage::TakeOwnership() {
-  MLEDGE_RETURN_IF_ERROR(database_->Begin());
-  absl::Status status =
-      database_->Execute("UPDATE owner SET epoch = epoch + 1");
-  if (status.ok()) {
-    const absl::StatusOr<int64_t> epoch = ReadEpoch();
-    status = epoch.status();
-    if (epoch.ok()) epoch_ = *epoch;
-  }
-  return database_->End(status);
-}
-
-absl::Status SqliteStorage::CheckOwnership() {
-  MLEDGE_ASSIGN_OR_RETURN(const int64_t epoch, ReadEpoch());
-  if (epoch == epoch_) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      StrCat("another coordinator has taken over ", database_->path(),
-             " (owner epoch ", epoch, ", this process has ", epoch_,
-             "): this one must stop"));
+                        std::move(spool), std::move(owner)));
 }
 
 absl::StatusOr<StoredState> SqliteStorage::Load() {
@@ -91,7 +50,7 @@ absl::StatusOr<StoredState> SqliteStorage::Load() {
 absl::Status SqliteStorage::Commit(const Transaction& transaction) {
   MutexLock lock(&mutex_);
   MLEDGE_RETURN_IF_ERROR(database_->Begin());
-  absl::Status status = CheckOwnership();
+  absl::Status status = owner_.Check(*database_);
   if (status.ok()) status = WriteRecords(*database_, transaction);
   MLEDGE_RETURN_IF_ERROR(database_->End(status));
   blobs_->Named(BlobsNamedBy(transaction));
@@ -122,7 +81,7 @@ absl::StatusOr<std::shared_ptr<const BlobReader>> SqliteStorage::OpenBlob(
 absl::Status SqliteStorage::CollectGarbage() {
   // The lock keeps a Commit from naming what is being found nameless.
   MutexLock lock(&mutex_);
-  MLEDGE_RETURN_IF_ERROR(CheckOwnership());
+  MLEDGE_RETURN_IF_ERROR(owner_.Check(*database_));
   MLEDGE_ASSIGN_OR_RETURN(const std::set<Digest> referenced,
                           ReferencedBlobs(*database_));
   MLEDGE_RETURN_IF_ERROR(blobs_->Collect(referenced));
@@ -140,7 +99,7 @@ absl::StatusOr<std::unique_ptr<SpoolWriter>> SqliteStorage::OpenSpoolWriter(
     uint64_t size_in_bytes) {
   {
     MutexLock lock(&mutex_);
-    MLEDGE_RETURN_IF_ERROR(CheckOwnership());
+    MLEDGE_RETURN_IF_ERROR(owner_.Check(*database_));
   }
   return spool_->OpenWriter(assignment, content, size_in_bytes);
 }
@@ -159,7 +118,7 @@ absl::Status SqliteStorage::DiscardSpooled(
     std::span<const AssignmentId> assignments) {
   {
     MutexLock lock(&mutex_);
-    MLEDGE_RETURN_IF_ERROR(CheckOwnership());
+    MLEDGE_RETURN_IF_ERROR(owner_.Check(*database_));
   }
   return spool_->Discard(assignments);
 }

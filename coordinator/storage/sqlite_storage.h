@@ -14,6 +14,7 @@
 #include "mledge/core/mutex.h"
 #include "mledge/core/storage/database.h"
 #include "mledge/core/storage/directory_lock.h"
+#include "mledge/core/storage/owner_epoch.h"
 
 // The coordinator's state directory:
 //
@@ -64,17 +65,14 @@ class SqliteStorage final : public CoordinatorStorage {
   SqliteStorage(std::unique_ptr<DirectoryLock> directory_lock,
                 std::unique_ptr<Database> database,
                 std::unique_ptr<BlobStore> blobs,
-                std::unique_ptr<UpdateSpool> spool);
-  absl::Status TakeOwnership() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CheckOwnership() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<int64_t> ReadEpoch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+                std::unique_ptr<UpdateSpool> spool, OwnerEpoch owner);
 
   const std::unique_ptr<DirectoryLock> directory_lock_;
   const std::unique_ptr<BlobStore> blobs_;
   const std::unique_ptr<UpdateSpool> spool_;
+  const OwnerEpoch owner_;
   Mutex mutex_;
   const std::unique_ptr<Database> database_ ABSL_PT_GUARDED_BY(mutex_);
-  int64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace mledge

@@ -85,6 +85,7 @@ class Database {
   }
 
   const std::string& path() const { return path_; }
+  const std::string& damage_remedy() const { return damage_remedy_; }
   // The status of the connection's last failed call.
   absl::Status Error(std::string_view action) const;
 

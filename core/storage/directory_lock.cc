@@ -13,6 +13,13 @@ namespace mledge {
 
 absl::StatusOr<std::unique_ptr<DirectoryLock>> DirectoryLock::Acquire(
     const std::string& directory, std::string_view server) {
+  if (absl::Status status = EnsureWritableDirectory(directory); !status.ok()) {
+    return absl::Status(
+        status.code(),
+        StrCat(status.message(),
+               ": make the folder writable for this process, or name another "
+               "state_directory"));
+  }
   const std::string path = StrCat(directory, "/lock");
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return ErrnoToStatus(errno, "create", path);

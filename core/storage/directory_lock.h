@@ -10,13 +10,14 @@
 // Keeps two servers out of one state directory while both are alive. The system
 // lets go of the lock when the process dies, however it dies. What the lock
 // cannot see (another machine on a network file system, a lock file that
-// somebody removed) is the work of the owner epoch in the database.
+// somebody removed) is the work of owner_epoch.h.
 
 namespace mledge {
 
 class DirectoryLock {
  public:
-  // Locks <directory>/lock for a `server` ("coordinator", for messages).
+  // Makes the directory if it is missing and locks <directory>/lock for a
+  // `server` ("coordinator", for messages). PERMISSION_DENIED: not writable.
   // FAILED_PRECONDITION names the process that holds it.
   static absl::StatusOr<std::unique_ptr<DirectoryLock>> Acquire(
       const std::string& directory, std::string_view server);

@@ -1,11 +1,9 @@
 #include "mledge/identity/storage/registrar_schema.h"
 
 #include <array>
-#include <cstdint>
 #include <utility>
 
-#include "mledge/core/status_macros.h"
-#include "mledge/core/strings.h"
+#include "mledge/core/storage/schema_migrations.h"
 
 namespace mledge {
 namespace {
@@ -118,27 +116,8 @@ absl::StatusOr<std::unique_ptr<Database>> OpenRegistrarDatabase(
 int LatestRegistrarSchema() { return static_cast<int>(kMigrations.size()); }
 
 absl::Status MigrateRegistrarSchema(Database& database) {
-  int64_t current = 0;
-  {
-    MLEDGE_ASSIGN_OR_RETURN(Statement query,
-                            database.Prepare("PRAGMA user_version"));
-    MLEDGE_ASSIGN_OR_RETURN(const bool row, query.Step());
-    if (row) current = query.Integer(0);
-  }
-  if (current > LatestRegistrarSchema()) {
-    return absl::FailedPreconditionError(
-        StrCat(database.path(), " has schema version ", current,
-               ", this program knows versions up to ", LatestRegistrarSchema(),
-               ": it was written by a newer mledge-registrar; run that one"));
-  }
-  for (; current < LatestRegistrarSchema(); ++current) {
-    MLEDGE_RETURN_IF_ERROR(database.InTransaction([&]() -> absl::Status {
-      MLEDGE_RETURN_IF_ERROR(
-          database.Execute(kMigrations[static_cast<size_t>(current)]));
-      return database.Execute(StrCat("PRAGMA user_version = ", current + 1));
-    }));
-  }
-  return absl::OkStatus();
+  return RunMigrations(database, kMigrations, LatestRegistrarSchema(),
+                       "mledge-registrar");
 }
 
 }  // namespace mledge

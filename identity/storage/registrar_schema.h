@@ -19,8 +19,7 @@ absl::StatusOr<std::unique_ptr<Database>> OpenRegistrarDatabase(
 
 int LatestRegistrarSchema();
 
-// Brings the database to the latest version, each step in a transaction of its
-// own. FAILED_PRECONDITION: written by a newer program.
+// Brings the database to the latest version. Codes: schema_migrations.h.
 absl::Status MigrateRegistrarSchema(Database& database);
 
 }  // namespace mledge

@@ -46,18 +46,14 @@ constexpr std::string_view kIssuedColumns =
 }  // namespace
 
 SqliteRegistrarStorage::SqliteRegistrarStorage(
-    std::unique_ptr<DirectoryLock> lock, std::unique_ptr<Database> database)
-    : lock_(std::move(lock)), database_(std::move(database)) {}
+    std::unique_ptr<DirectoryLock> lock, std::unique_ptr<Database> database,
+    OwnerEpoch owner)
+    : lock_(std::move(lock)),
+      database_(std::move(database)),
+      owner_(std::move(owner)) {}
 
 absl::StatusOr<std::unique_ptr<SqliteRegistrarStorage>>
 SqliteRegistrarStorage::Open(const std::string& directory) {
-  if (absl::Status status = EnsureWritableDirectory(directory); !status.ok()) {
-    return absl::Status(
-        status.code(),
-        StrCat(status.message(),
-               ": make the folder writable for this process, or name another "
-               "state_directory"));
-  }
   MLEDGE_ASSIGN_OR_RETURN(std::unique_ptr<DirectoryLock> lock,
                           DirectoryLock::Acquire(directory, "registrar"));
   MLEDGE_ASSIGN_OR_RETURN(
@@ -66,46 +62,16 @@ SqliteRegistrarStorage::Open(const std::string& directory) {
   MLEDGE_RETURN_IF_ERROR(MigrateRegistrarSchema(*database));
   // The database's own file must survive as well.
   MLEDGE_RETURN_IF_ERROR(SyncDirectory(directory));
-  std::unique_ptr<SqliteRegistrarStorage> storage(
-      new SqliteRegistrarStorage(std::move(lock), std::move(database)));
-  MLEDGE_RETURN_IF_ERROR(storage->TakeOwnership());
-  return storage;
-}
-
-absl::StatusOr<int64_t> SqliteRegistrarStorage::ReadEpoch() {
-  MLEDGE_ASSIGN_OR_RETURN(Statement row,
-                          database_->Prepare("SELECT epoch FROM owner"));
-  MLEDGE_ASSIGN_OR_RETURN(const bool found, row.Step());
-  if (!found) {
-    return absl::DataLossError(
-        StrCat(database_->path(),
-               " has no owner: restore the newest backup of the state "
-               "directory"));
-  }
-  return row.Integer(0);
-}
-
-absl::Status SqliteRegistrarStorage::TakeOwnership() {
-  return database_->InTransaction([&]() -> absl::Status {
-    MLEDGE_RETURN_IF_ERROR(
-        database_->Execute("UPDATE owner SET epoch = epoch + 1"));
-    MLEDGE_ASSIGN_OR_RETURN(epoch_, ReadEpoch());
-    return absl::OkStatus();
-  });
-}
-
-absl::Status SqliteRegistrarStorage::CheckOwnership() {
-  MLEDGE_ASSIGN_OR_RETURN(const int64_t epoch, ReadEpoch());
-  if (epoch == epoch_) return absl::OkStatus();
-  return absl::FailedPreconditionError(StrCat(
-      "another registrar has taken over ", database_->path(), " (owner epoch ",
-      epoch, ", this process has ", epoch_, "): this one must stop"));
+  MLEDGE_ASSIGN_OR_RETURN(OwnerEpoch owner,
+                          OwnerEpoch::Take(*database, "registrar"));
+  return std::unique_ptr<SqliteRegistrarStorage>(new SqliteRegistrarStorage(
+      std::move(lock), std::move(database), std::move(owner)));
 }
 
 absl::Status SqliteRegistrarStorage::Commit(
     const RegistrarTransaction& transaction) {
   return database_->InTransaction([&]() -> absl::Status {
-    MLEDGE_RETURN_IF_ERROR(CheckOwnership());
+    MLEDGE_RETURN_IF_ERROR(owner_.Check(*database_));
     return Write(transaction);
   });
 }

@@ -9,6 +9,7 @@
 
 #include "mledge/core/storage/database.h"
 #include "mledge/core/storage/directory_lock.h"
+#include "mledge/core/storage/owner_epoch.h"
 #include "mledge/identity/registrar/registrar_storage.h"
 
 // The registrar's state directory:
@@ -53,10 +54,7 @@ class SqliteRegistrarStorage final : public RegistrarStorage {
 
  private:
   SqliteRegistrarStorage(std::unique_ptr<DirectoryLock> lock,
-                         std::unique_ptr<Database> database);
-  absl::StatusOr<int64_t> ReadEpoch();
-  absl::Status TakeOwnership();
-  absl::Status CheckOwnership();
+                         std::unique_ptr<Database> database, OwnerEpoch owner);
   absl::Status Write(const RegistrarTransaction& transaction);
   absl::Status Write(const IssuedCertificate& issued);
   absl::Status Write(const Revocation& revocation);
@@ -69,7 +67,7 @@ class SqliteRegistrarStorage final : public RegistrarStorage {
 
   const std::unique_ptr<DirectoryLock> lock_;
   const std::unique_ptr<Database> database_;
-  int64_t epoch_ = 0;
+  const OwnerEpoch owner_;
 };
 
 }  // namespace mledge

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "mledge/coordinator/storage/records.h"
+#include "mledge/core/storage/schema_migrations.h"
 #include "mledge/core/strings.h"
 #include "mledge/tests/support/status_matchers.h"
 #include "mledge/tests/support/temp_directory.h"
@@ -82,6 +83,13 @@ TEST_F(SchemaTest, RefusesADatabaseOfANewerProgram) {
   EXPECT_THAT(MigrateSchema(*database),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        HasSubstr("newer mledge-coordinator")));
+}
+
+TEST_F(SchemaTest, VersionThatIsNoneIsDataLossWithRemedy) {
+  std::unique_ptr<Database> database = OpenDatabase();
+  ASSERT_THAT(database->Execute("PRAGMA user_version = -1"), IsOk());
+  EXPECT_THAT(MigrateSchema(*database),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("backup")));
 }
 
 TEST_F(SchemaTest, FullDatabaseIsResourceExhaustedAndRollsBack) {
