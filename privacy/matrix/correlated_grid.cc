@@ -39,14 +39,10 @@ double Floored(double value, int bits) {
 }
 
 // δ of the header, in units of z's grid: two roundings of the sum of products,
-// each half a unit off, and the buffers', which a decay forgets again.
+// each half a unit off, and the buffers'.
 double RoundingShift(const BufferedToeplitz& matrix, int64_t rounds) {
-  double shift = 0;
-  for (size_t j = 0; j < matrix.decays.size(); ++j) {
-    shift += matrix.weights[j] *
-             std::min(static_cast<double>(rounds), 1 / (1 - matrix.decays[j]));
-  }
-  return 1 + std::ldexp(shift, -kBufferStateBits);
+  return 1 + std::ldexp(matrix_internal::RoundsHeld(matrix, rounds),
+                        -kBufferStateBits);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ constexpr std::string_view kMagic = "MLEDGECN";
 constexpr int64_t kRange = 8192;
 // Pieces that are hashed and written at a time.
 constexpr size_t kPiece = size_t{1} << 20;
-constexpr double kLargestDeviation = 32;
+constexpr double kLargestDeviation = 20;
 
 std::span<const uint8_t> BytesOf(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};

@@ -83,7 +83,7 @@ class CorrelatedNoise {
   // equal bits for any pool.
   // INVALID_ARGUMENT: a sum of another size. FAILED_PRECONDITION: `round` is
   // not next_round(): a round is drawn once. INTERNAL: the sampler gave a value
-  // more than 32 standard deviations out; this object is then of no more use.
+  // more than 20 standard deviations out; this object is then of no more use.
   absl::Status AddNoise(int64_t round, const NoiseSampler& sampler,
                         std::span<int64_t> sum, ThreadPool* pool = nullptr);
 

@@ -31,18 +31,34 @@ int64_t Scaled(double value, int bits) {
   return std::llround(std::ldexp(value, bits));
 }
 
-// The largest magnitude of C⁻¹z for |z| ≤ largest_z and rounding in each round.
-template <typename Matrix>
-absl::StatusOr<double> LargestOutput(const Matrix& matrix, int64_t rounds,
-                                     int64_t largest_z) {
-  MLEDGE_ASSIGN_OR_RETURN(const std::vector<double> inverse,
-                          InverseCoefficients(matrix, rounds));
-  double sum = 0;
-  for (double value : inverse) sum += std::abs(value);
-  return sum * (static_cast<double>(largest_z) + 2);
+// The largest that any buffer gets for |z| ≤ 1: sums of magnitudes of its
+// responses to a single draw, which are far below those of C⁻¹ times the rounds
+// that a buffer holds, because results cancel.
+double LargestBuffer(const BufferedToeplitz& matrix,
+                     std::span<const double> inverse) {
+  double largest = 0;
+  for (double decay : matrix.decays) {
+    double held = 0;
+    double sum = 0;
+    for (double value : inverse) {
+      held = decay * held + value;
+      sum += std::abs(held);
+    }
+    largest = std::max(largest, sum);
+  }
+  return largest;
 }
 
 }  // namespace
+
+double RoundsHeld(const BufferedToeplitz& matrix, int64_t rounds) {
+  double sum = 0;
+  for (size_t j = 0; j < matrix.decays.size(); ++j) {
+    sum += matrix.weights[j] *
+           std::min(static_cast<double>(rounds), 1 / (1 - matrix.decays[j]));
+  }
+  return sum;
+}
 
 absl::StatusOr<NoiseFilter> NoiseFilter::Create(const StrategyMatrix& strategy,
                                                 int64_t rounds,
@@ -65,8 +81,12 @@ absl::StatusOr<NoiseFilter> NoiseFilter::Create(const StrategyMatrix& strategy,
                                      static_cast<double>(largest_z)));
   } else if (const auto* bands = std::get_if<BandedToeplitz>(&strategy)) {
     filter.kind_ = Kind::kBands;
-    MLEDGE_ASSIGN_OR_RETURN(const double largest,
-                            LargestOutput(*bands, rounds, largest_z));
+    MLEDGE_ASSIGN_OR_RETURN(const std::vector<double> inverse,
+                            InverseCoefficients(*bands, rounds));
+    double largest = 0;
+    for (double value : inverse) largest += std::abs(value);
+    // Rounding adds half a unit to each draw.
+    largest *= static_cast<double>(largest_z) + 1;
     double sum = 1;
     for (int64_t i = 1; i <= filter.vectors_; ++i) {
       const double c = bands->coefficients[static_cast<size_t>(i)];
@@ -77,13 +97,17 @@ absl::StatusOr<NoiseFilter> NoiseFilter::Create(const StrategyMatrix& strategy,
   } else {
     const auto& buffers = std::get<BufferedToeplitz>(strategy);
     filter.kind_ = Kind::kBuffers;
-    MLEDGE_ASSIGN_OR_RETURN(const double largest,
-                            LargestOutput(buffers, rounds, largest_z));
+    MLEDGE_ASSIGN_OR_RETURN(const std::vector<double> inverse,
+                            InverseCoefficients(buffers, rounds));
+    // Rounding adds to each draw half a unit and what the buffers' own errors
+    // come to, and to each buffer less than a unit a round.
+    const double held = RoundsHeld(buffers, rounds);
+    MLEDGE_RETURN_IF_ERROR(CheckFits(
+        std::ldexp(LargestBuffer(buffers, inverse) *
+                           (static_cast<double>(largest_z) + 1 + held) +
+                       static_cast<double>(rounds),
+                   kBufferStateBits)));
     for (size_t j = 0; j < buffers.decays.size(); ++j) {
-      const double rounds_held =
-          std::min(static_cast<double>(rounds), 1 / (1 - buffers.decays[j]));
-      MLEDGE_RETURN_IF_ERROR(CheckFits(
-          std::ldexp((largest + 1) * (rounds_held + 1), kBufferStateBits)));
       filter.decays_.push_back(
           Scaled(buffers.decays[j], kBufferCoefficientBits));
       filter.weights_.push_back(

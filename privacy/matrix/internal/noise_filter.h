@@ -13,7 +13,7 @@ namespace mledge::matrix_internal {
 // Bits behind the point: of buffers' weights and decays, and of what buffers
 // hold beyond z's grid.
 inline constexpr int kBufferCoefficientBits = 30;
-inline constexpr int kBufferStateBits = 16;
+inline constexpr int kBufferStateBits = 10;
 
 // ⌊value / 2^bits⌉, halves up: commutes with adding integers, which is what the
 // privacy of the integer pipeline rests on (correlated_grid.h).
@@ -22,6 +22,10 @@ constexpr Integer RoundHalfUp(Integer value, int bits) {
   if (bits == 0) return value;
   return (value + (Integer{1} << (bits - 1))) >> bits;
 }
+
+// Σ weight · min(rounds, 1/(1 − decay)): what an error of one unit a round in
+// all buffers grows to in the sum of products.
+double RoundsHeld(const BufferedToeplitz& matrix, int64_t rounds);
 
 // C⁻¹·z in integers, one round at a time, for any range of coordinates. The
 // state is a few vectors, the same for all rounds: the last rounds' results

@@ -289,7 +289,7 @@ TEST_F(RoundingPropertyTest, UnderBandsNoiseMovesByExactlyTheProduct) {
   }
 }
 
-// δ of correlated_grid.h, less than 1.001 for these buffers; nothing at all in
+// δ of correlated_grid.h, less than 1.004 for these buffers; nothing at all in
 // coordinates that no contribution touches, because states are the same there.
 TEST_F(RoundingPropertyTest, UnderBuffersNoiseMovesByLittleMoreThanTheProduct) {
   const uint64_t seed = TestSeed(23);
@@ -308,7 +308,7 @@ TEST_F(RoundingPropertyTest, UnderBuffersNoiseMovesByLittleMoreThanTheProduct) {
       }
     }
   }
-  EXPECT_LE(largest, 1.001);
+  EXPECT_LE(largest, 1.004);
   // The bound is not idle.
   EXPECT_GE(largest, 0.9);
 }
@@ -378,7 +378,7 @@ TEST(CorrelatedGridTest, ADiscreteGaussianIsARandomlyRoundedGaussian) {
 TEST(NoiseFilterTest, RefusesIntegersThatMightNotFit) {
   EXPECT_THAT(NoiseFilter::Create(Bands(64, 30), 64, 30, int64_t{1} << 40),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("2^62")));
-  EXPECT_THAT(NoiseFilter::Create(Buffers(), 64, 0, int64_t{1} << 45),
+  EXPECT_THAT(NoiseFilter::Create(Buffers(), 64, 0, int64_t{1} << 52),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("2^62")));
 }
 
