@@ -38,6 +38,17 @@ absl::StatusOr<PrefixSumError> GridError(const StrategyMatrix& strategy,
   return error;
 }
 
+// With the last rounding of each round, uniform and independent nearly: a
+// twelfth of a squared unit of the sums' grid, which prefix sums pile up.
+PrefixSumError WithRounding(const PrefixSumError& error, int64_t rounds,
+                            double l2_sensitivity) {
+  const double unit = 1 / (12 * l2_sensitivity * l2_sensitivity);
+  const auto most = static_cast<double>(rounds);
+  return {std::sqrt(error.maximum * error.maximum + most * unit),
+          std::sqrt(error.root_mean_square * error.root_mean_square +
+                    (most + 1) / 2 * unit)};
+}
+
 }  // namespace
 
 absl::StatusOr<MatrixMechanismEvent> CorrelatedNoiseEvent(
@@ -114,7 +125,9 @@ absl::StatusOr<CorrelatedNoisePlan> PlanCorrelatedNoise(
     MLEDGE_ASSIGN_OR_RETURN(plan.event,
                             CorrelatedNoiseEvent(plan.options, request.limits,
                                                  request.l2_sensitivity));
-    plan.error = error;
+    plan.error = bits == 0 ? error
+                           : WithRounding(error, request.limits.rounds,
+                                          request.l2_sensitivity);
     MLEDGE_ASSIGN_OR_RETURN(plan.vectors,
                             VectorsOfMemory(strategy, request.limits.rounds));
     return plan;

@@ -29,7 +29,8 @@ struct CorrelatedNoiseRequest {
   // one Gaussian mechanism, as an accountant calibrates it.
   double equivalent_noise_multiplier = 0;
   // By how much the error in prefix sums may exceed that in real numbers, as a
-  // share: finer grids cost the sampler time. 1e-6 … 1.
+  // share, for want of a finer grid of z: those cost the sampler time. Rounding
+  // to the sums' own grid is not part of it. 1e-6 … 1.
   double rounding_cost = 1e-3;
 };
 
@@ -40,7 +41,8 @@ struct CorrelatedNoisePlan {
   // All rounds together. Its noise_multiplier over its sensitivity is at least
   // what was asked for.
   MatrixMechanismEvent event;
-  // Standard deviation of the noise in prefix sums, in units of l2_sensitivity.
+  // Standard deviation of the noise in prefix sums, in units of l2_sensitivity,
+  // with what rounding to the sums' grid adds.
   PrefixSumError error;
   // Vectors of 64-bit integers kept between rounds.
   int64_t vectors = 0;

@@ -347,7 +347,47 @@ TEST(CorrelatedNoiseTest, PassesOnErrorsOfSinkAndSource) {
               StatusIs(StatusCode::kNotFound));
 }
 
-// The bound of the issue is (buffers + 2) vectors, the sum among them.
+// The worst draws that the sampler may make, against C⁻¹z in doubles: at the
+// largest bound that is accepted nothing wraps around.
+TEST(NoiseFilterTest, NoDrawsWithinTheBoundOverflow) {
+  constexpr int64_t kRounds = 300;
+  for (const StrategyMatrix& strategy :
+       {StrategyMatrix(BufferedToeplitz{{0.5, 0.9990234375}, {0.25, 0.03125}}),
+        StrategyMatrix(BandedToeplitz{{1, 0.5, 0.375, 0.25, 0.25}})}) {
+    int64_t largest_z = 1;
+    while (matrix_internal::NoiseFilter::Create(strategy, kRounds, kBits,
+                                                2 * largest_z)
+               .ok()) {
+      largest_z *= 2;
+    }
+    const auto filter = *matrix_internal::NoiseFilter::Create(strategy, kRounds,
+                                                              kBits, largest_z);
+    const auto matrix = NoiseMatrix(strategy, kRounds);
+    // Signs that make the last result, or the sum of all, as large as can be.
+    for (const bool last : {true, false}) {
+      Vectors state(filter.vectors(), std::vector<int64_t>(1));
+      std::vector<int64_t*> vectors;
+      for (auto& vector : state) vectors.push_back(vector.data());
+      for (int64_t t = 0; t < kRounds; ++t) {
+        const bool up = !last || matrix[kRounds - 1][t] > 0;
+        const int64_t z = up ? largest_z : -largest_z;
+        std::vector<int64_t> value = {z};
+        filter.Apply(t, vectors, value);
+        double expected = 0;
+        for (int64_t j = 0; j <= t; ++j) {
+          const bool was_up = !last || matrix[kRounds - 1][j] > 0;
+          expected += (was_up ? 1.0 : -1.0) * matrix[t][j];
+        }
+        expected *= static_cast<double>(largest_z);
+        EXPECT_NEAR(static_cast<double>(value[0]), expected,
+                    1e-9 * static_cast<double>(largest_z))
+            << DescribeStrategy(strategy) << " round " << t;
+      }
+    }
+  }
+}
+
+// The bound of the project is (buffers + 2) vectors, the sum among them.
 TEST(CorrelatedNoiseTest, KeepsOneVectorABuffer) {
   constexpr int64_t kDimension = 1000;
   const auto noise = *CorrelatedNoise::Create(OptionsOf(
