@@ -112,9 +112,12 @@ absl::Status RunDevice(const std::string& config_path,
   absl::StatusOr<std::shared_ptr<const ExampleStore>> examples =
       OpenExamples(config.data(), "");
   if (!examples.ok()) return Annotate(examples.status(), "data");
+  const std::unique_ptr<StateKey> state_key =
+      MakeFileStateKey(config.state_key());
   SqliteDeviceStorageOptions state;
   state.directory = config.state_directory();
   state.device = DeviceId(identity.identity.id);
+  state.state_key = state_key.get();
   state.maximum_cache_bytes = config.maximum_state_bytes();
   MLEDGE_ASSIGN_OR_RETURN(const std::unique_ptr<DeviceStorage> storage,
                           OpenSqliteDeviceStorage(state));

@@ -40,6 +40,11 @@ absl::StatusOr<v1::DeviceConfig> LoadDeviceConfig(
   MLEDGE_RETURN_IF_ERROR(Annotate(ValidateDeviceConfig(&config), path));
   config.set_state_directory(ResolvePath(config.state_directory(), path));
   ResolveIdentity(path, config.mutable_identity());
+  // Like the private key it belongs to the device and not to its state.
+  config.set_state_key(
+      config.state_key().empty()
+          ? ResolvePath("state.key", config.identity().private_key())
+          : ResolvePath(config.state_key(), path));
   task_internal::ResolveDataSource(path, config.mutable_data());
   return config;
 }

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "mledge/client/storage/sealed_file.h"
 #include "mledge/core/file.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
@@ -23,41 +24,37 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kPartialSuffix = ".part";
 
-class FileBlobWriter final : public BlobWriter {
- public:
-  FileBlobWriter(std::string path, const Digest& digest, uint64_t size_in_bytes,
-                 int descriptor, uint64_t offset)
-      : path_(std::move(path)),
-        partial_path_(StrCat(path_, kPartialSuffix)),
-        digest_(digest),
-        size_in_bytes_(size_in_bytes),
-        descriptor_(descriptor),
-        offset_(offset) {}
-  ~FileBlobWriter() override { ::close(descriptor_); }
+// The same for every blob: its name binds it, and its SHA-256 is checked.
+std::string PurposeOf(const std::string& name) { return StrCat("blob ", name); }
 
-  uint64_t offset() const override { return offset_; }
+class SealedBlobWriter final : public BlobWriter {
+ public:
+  SealedBlobWriter(std::shared_ptr<const StateCipher> cipher,
+                   std::unique_ptr<SealedFileWriter> file, std::string path,
+                   std::string purpose, const Digest& digest,
+                   uint64_t size_in_bytes)
+      : cipher_(std::move(cipher)),
+        file_(std::move(file)),
+        path_(std::move(path)),
+        partial_path_(StrCat(path_, kPartialSuffix)),
+        purpose_(std::move(purpose)),
+        digest_(digest),
+        size_in_bytes_(size_in_bytes) {}
+
+  uint64_t offset() const override { return file_->offset(); }
 
   absl::Status Append(std::string_view bytes) override {
-    if (bytes.size() > size_in_bytes_ - offset_) {
+    if (bytes.size() > size_in_bytes_ - file_->offset()) {
       return absl::ResourceExhaustedError(StrCat(
           "the blob has more than the announced ", size_in_bytes_, " bytes"));
     }
-    while (!bytes.empty()) {
-      const ssize_t written = ::pwrite(descriptor_, bytes.data(), bytes.size(),
-                                       static_cast<off_t>(offset_));
-      if (written < 0) {
-        if (errno == EINTR) continue;
-        return ErrnoToStatus(errno, "cannot write", partial_path_);
-      }
-      offset_ += static_cast<uint64_t>(written);
-      bytes.remove_prefix(static_cast<size_t>(written));
-    }
-    return absl::OkStatus();
+    return file_->Append(bytes);
   }
 
   absl::Status Commit() override {
-    absl::StatusOr<std::string> bytes =
-        ReadFile(partial_path_, static_cast<int64_t>(size_in_bytes_));
+    MLEDGE_RETURN_IF_ERROR(file_->Finish());
+    const absl::StatusOr<std::string> bytes =
+        ReadSealedFile(cipher_, partial_path_, purpose_);
     if (!bytes.ok() || bytes->size() != size_in_bytes_ ||
         Sha256Of(*bytes) != digest_) {
       ::unlink(partial_path_.c_str());
@@ -72,72 +69,71 @@ class FileBlobWriter final : public BlobWriter {
   }
 
  private:
+  const std::shared_ptr<const StateCipher> cipher_;
+  const std::unique_ptr<SealedFileWriter> file_;
   const std::string path_;
   const std::string partial_path_;
+  const std::string purpose_;
   const Digest digest_;
   const uint64_t size_in_bytes_;
-  const int descriptor_;
-  uint64_t offset_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<BlobDirectory>> BlobDirectory::Open(
-    const std::string& directory, uint64_t maximum_bytes) {
+    const std::string& directory, uint64_t maximum_bytes,
+    std::shared_ptr<const StateCipher> cipher) {
   MLEDGE_RETURN_IF_ERROR(EnsureWritableDirectory(directory));
   std::unique_ptr<BlobDirectory> blobs(
-      new BlobDirectory(directory, maximum_bytes));
+      new BlobDirectory(directory, maximum_bytes, std::move(cipher)));
   blobs->MakeRoom(0, "");  // the bound may have been lowered
   return blobs;
 }
 
+std::string BlobDirectory::NameOf(const Digest& digest) const {
+  return cipher_->NameOf("blob", digest);
+}
+
 std::string BlobDirectory::PathOf(const Digest& digest) const {
-  return StrCat(directory_, "/", digest.ToHex());
+  return StrCat(directory_, "/", NameOf(digest));
 }
 
 absl::StatusOr<std::shared_ptr<const std::string>> BlobDirectory::Read(
     const Digest& digest) {
   const std::string path = PathOf(digest);
-  MLEDGE_ASSIGN_OR_RETURN(std::string bytes, ReadFile(path));
-  if (Sha256Of(bytes) != digest) {
+  absl::StatusOr<std::string> bytes =
+      ReadSealedFile(cipher_, path, PurposeOf(NameOf(digest)));
+  if (!bytes.ok() && !absl::IsDataLoss(bytes.status())) return bytes.status();
+  if (!bytes.ok() || Sha256Of(*bytes) != digest) {
     ::unlink(path.c_str());
     return absl::NotFoundError(
         StrCat("blob ", digest.ToHex(), " was damaged and has been removed"));
   }
   ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0);  // used now
-  return std::make_shared<const std::string>(std::move(bytes));
+  return std::make_shared<const std::string>(*std::move(bytes));
 }
 
 absl::StatusOr<std::unique_ptr<BlobWriter>> BlobDirectory::OpenWriter(
     const Digest& digest, uint64_t size_in_bytes) {
-  if (size_in_bytes > maximum_bytes_) {
+  const uint64_t on_disk = SealedSize(size_in_bytes);
+  if (on_disk > maximum_bytes_) {
     return absl::ResourceExhaustedError(StrCat(
         "a blob of ", size_in_bytes, " bytes does not fit into the cache of ",
         maximum_bytes_, ": raise maximum_state_bytes"));
   }
   const std::string path = PathOf(digest);
   const std::string partial_path = StrCat(path, kPartialSuffix);
-  const int descriptor =
-      ::open(partial_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (descriptor < 0) {
-    return ErrnoToStatus(errno, "cannot create", partial_path);
+  const std::string purpose = PurposeOf(NameOf(digest));
+  MLEDGE_ASSIGN_OR_RETURN(
+      std::unique_ptr<SealedFileWriter> file,
+      SealedFileWriter::Resume(cipher_, partial_path, purpose));
+  if (file->offset() > size_in_bytes) {
+    MLEDGE_ASSIGN_OR_RETURN(
+        file, SealedFileWriter::Create(cipher_, partial_path, purpose));
   }
-  struct stat info;
-  uint64_t offset = 0;
-  if (::fstat(descriptor, &info) == 0) {
-    offset = static_cast<uint64_t>(info.st_size);
-  }
-  if (offset > size_in_bytes) {
-    if (::ftruncate(descriptor, 0) != 0) {
-      const int error = errno;
-      ::close(descriptor);
-      return ErrnoToStatus(error, "cannot truncate", partial_path);
-    }
-    offset = 0;
-  }
-  MakeRoom(size_in_bytes, partial_path);
-  return std::make_unique<FileBlobWriter>(path, digest, size_in_bytes,
-                                          descriptor, offset);
+  MakeRoom(on_disk, partial_path);
+  return std::make_unique<SealedBlobWriter>(cipher_, std::move(file), path,
+                                            purpose, digest, size_in_bytes);
 }
 
 void BlobDirectory::MakeRoom(uint64_t bytes, const std::string& keep_path) {

@@ -1,51 +1,34 @@
 #include "mledge/client/storage/journal_database.h"
 
 #include <fcntl.h>
-#include <sqlite3.h>
+#include <openssl/crypto.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
+#include <span>
 #include <string_view>
-#include <utility>
 
-#include "absl/strings/numbers.h"
+#include "mledge/client/storage/journal_format.h"
 #include "mledge/core/file.h"
+#include "mledge/core/secret_random.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 
 namespace mledge {
 namespace {
 
-// Steps from each version of the tables (PRAGMA user_version) to the next; a
-// new file is version 0. A change adds a step.
-constexpr std::array<const char*, 3> kMigrations = {
-    R"(
-  CREATE TABLE owner (device TEXT NOT NULL);
-  CREATE TABLE journal (
-    slot INTEGER PRIMARY KEY CHECK (slot = 1),
-    assignment BLOB NOT NULL,
-    update_sha256 BLOB,
-    update_size INTEGER);
-)",
-    R"(
-  CREATE TABLE secagg (
-    task BLOB PRIMARY KEY,
-    journal BLOB NOT NULL,
-    masked_sha256 BLOB);
-  CREATE TABLE revocation_list (
-    slot INTEGER PRIMARY KEY CHECK (slot = 1),
-    number INTEGER NOT NULL);
-)",
-    R"(
-  CREATE TABLE privacy (
-    task BLOB PRIMARY KEY,
-    record BLOB NOT NULL);
-)"};
+constexpr std::string_view kAssignmentRecord = "assignment";
+constexpr std::string_view kListNumberRecord = "revocation-list";
+constexpr std::string_view kSecaggPrefix = "secagg-";
+constexpr std::string_view kPrivacyPrefix = "privacy-";
+constexpr std::string_view kDamageRemedy =
+    "move the state directory away and start again; lost are what was trained "
+    "but not uploaded, which sessions were joined, and how much privacy was "
+    "spent";
 
-// Holds secrets, so nobody else may read it; SQLite gives its other files the
-// same mode.
+// SQLite gives its other files the same mode.
 absl::Status MakePrivate(const std::string& path) {
   const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (file < 0) return ErrnoToStatus(errno, "cannot open", path);
@@ -56,322 +39,330 @@ absl::Status MakePrivate(const std::string& path) {
                       : ErrnoToStatus(error, "cannot protect", path);
 }
 
+std::span<const uint8_t> AsBytes(std::string_view text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
 }  // namespace
 
-class JournalDatabase::Statement {
- public:
-  explicit Statement(sqlite3_stmt* handle) : handle_(handle) {}
-  ~Statement() { sqlite3_finalize(handle_); }
-  Statement(Statement&& other) noexcept
-      : handle_(std::exchange(other.handle_, nullptr)) {}
-  Statement& operator=(Statement&&) = delete;
-
-  // The bytes must live until the statement has run.
-  void BindBlob(int index, std::string_view bytes) {
-    sqlite3_bind_blob64(handle_, index, bytes.data(), bytes.size(),
-                        SQLITE_STATIC);
-  }
-  void BindText(int index, std::string_view text) {
-    sqlite3_bind_text64(handle_, index, text.data(), text.size(), SQLITE_STATIC,
-                        SQLITE_UTF8);
-  }
-  void BindInteger(int index, int64_t value) {
-    sqlite3_bind_int64(handle_, index, value);
-  }
-  int Step() { return sqlite3_step(handle_); }
-  bool IsNull(int column) const {
-    return sqlite3_column_type(handle_, column) == SQLITE_NULL;
-  }
-  std::string Bytes(int column) const {
-    const void* data = sqlite3_column_blob(handle_, column);
-    const int size = sqlite3_column_bytes(handle_, column);
-    return data == nullptr ? std::string()
-                           : std::string(static_cast<const char*>(data), size);
-  }
-  // Valid until the next step; for what is not to be copied about.
-  std::string_view View(int column) const {
-    const void* data = sqlite3_column_blob(handle_, column);
-    const int size = sqlite3_column_bytes(handle_, column);
-    return {static_cast<const char*>(data), static_cast<size_t>(size)};
-  }
-  int64_t Integer(int column) const {
-    return sqlite3_column_int64(handle_, column);
-  }
-
-  static absl::StatusOr<Statement> Create(JournalDatabase& database,
-                                          const char* sql) {
-    sqlite3_stmt* handle = nullptr;
-    const int code =
-        sqlite3_prepare_v2(database.handle_, sql, -1, &handle, nullptr);
-    if (code != SQLITE_OK) return database.ToStatus(code, "cannot read");
-    return Statement(handle);
-  }
-
- private:
-  sqlite3_stmt* handle_;
-};
-
 absl::StatusOr<std::unique_ptr<JournalDatabase>> JournalDatabase::Open(
-    const std::string& path, const DeviceId& device) {
+    const std::string& path, const DeviceId& device, StateKey& state_key) {
   MLEDGE_RETURN_IF_ERROR(MakePrivate(path));
-  sqlite3* handle = nullptr;
-  const int code = sqlite3_open_v2(
-      path.c_str(), &handle,
-      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
-      nullptr);
-  std::unique_ptr<JournalDatabase> database(new JournalDatabase(path, handle));
-  if (code != SQLITE_OK) return database->ToStatus(code, "cannot open");
-  sqlite3_extended_result_codes(handle, 1);
-  MLEDGE_RETURN_IF_ERROR(database->Prepare(device));
-  return database;
+  MLEDGE_ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
+                          Database::Open(path, std::string(kDamageRemedy)));
+  std::unique_ptr<JournalDatabase> journal(
+      new JournalDatabase(std::move(database), state_key.Describe()));
+  MLEDGE_RETURN_IF_ERROR(journal->Prepare(device, state_key));
+  return journal;
 }
 
-JournalDatabase::~JournalDatabase() { sqlite3_close_v2(handle_); }
-
-absl::Status JournalDatabase::Prepare(const DeviceId& device) {
-  MLEDGE_RETURN_IF_ERROR(
-      Execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA "
-              "secure_delete = ON; PRAGMA busy_timeout = 5000;"));
-  MLEDGE_ASSIGN_OR_RETURN(const std::string check,
-                          QueryText("PRAGMA quick_check(1)"));
-  if (check != "ok") return ToStatus(SQLITE_CORRUPT, check.c_str());
-  MLEDGE_RETURN_IF_ERROR(Migrate());
-  MLEDGE_ASSIGN_OR_RETURN(const std::string owner,
-                          QueryText("SELECT device FROM owner"));
-  if (owner.empty()) {
-    MLEDGE_ASSIGN_OR_RETURN(
-        Statement insert,
-        Statement::Create(*this, "INSERT INTO owner VALUES (?1)"));
-    insert.BindText(1, device.value());
-    const int code = insert.Step();
-    return code == SQLITE_DONE ? absl::OkStatus()
-                               : ToStatus(code, "cannot write");
-  }
-  if (owner != device.value()) {
-    return absl::FailedPreconditionError(
-        StrCat(path_, " belongs to device '", owner, "', this is '",
-               device.value(), "': give each device its own state directory"));
-  }
-  return absl::OkStatus();
+absl::StatusOr<int> JournalDatabase::FormatVersion() {
+  MLEDGE_ASSIGN_OR_RETURN(Statement row,
+                          database_->Prepare("PRAGMA user_version"));
+  MLEDGE_ASSIGN_OR_RETURN(const bool found, row.Step());
+  return found ? static_cast<int>(row.Integer(0)) : 0;
 }
 
-absl::Status JournalDatabase::Migrate() {
-  MLEDGE_ASSIGN_OR_RETURN(const std::string text,
-                          QueryText("PRAGMA user_version"));
-  size_t version = 0;
-  if (!absl::SimpleAtoi(text, &version) || version > kMigrations.size()) {
-    return absl::FailedPreconditionError(
-        StrCat(path_, " has format ", text, ", this program knows ",
-               kMigrations.size(), ": use a newer program, or another folder"));
+absl::Status JournalDatabase::Prepare(const DeviceId& device,
+                                      StateKey& state_key) {
+  // A log of a few pages: what is over goes soon, and the folder stays small.
+  MLEDGE_RETURN_IF_ERROR(database_->Execute(
+      "PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 32"));
+  MLEDGE_ASSIGN_OR_RETURN(const int version, FormatVersion());
+  if (version > kJournalFormat) {
+    return absl::FailedPreconditionError(StrCat(
+        database_->path(), " has format ", version, ", this program knows ",
+        kJournalFormat, ": use a newer program, or another folder"));
   }
-  for (; version < kMigrations.size(); ++version) {
+  if (version == kJournalFormat) {
+    MLEDGE_RETURN_IF_ERROR(CheckOwner(device, /*is_sealed=*/true));
+    return Unseal(state_key);
+  }
+  MLEDGE_RETURN_IF_ERROR(MigrateUnsealed(version));
+  MLEDGE_RETURN_IF_ERROR(CheckOwner(device, /*is_sealed=*/false));
+  return Seal(device, state_key);
+}
+
+absl::Status JournalDatabase::CheckOwner(const DeviceId& device,
+                                         bool is_sealed) {
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement row,
+      database_->Prepare(is_sealed ? "SELECT device FROM state"
+                                   : "SELECT device FROM owner"));
+  MLEDGE_ASSIGN_OR_RETURN(const bool found, row.Step());
+  if (!found || row.Bytes(0) == device.value()) return absl::OkStatus();
+  return absl::FailedPreconditionError(StrCat(
+      database_->path(), " belongs to device '", row.Bytes(0), "', this is '",
+      device.value(), "': give each device its own state directory"));
+}
+
+absl::Status JournalDatabase::MigrateUnsealed(int version) {
+  for (; version < kJournalFormat - 1; ++version) {
     // One transaction: a file that was cut off here is as it was before.
-    MLEDGE_RETURN_IF_ERROR(
-        Execute(StrCat("BEGIN IMMEDIATE;", kMigrations[version],
-                       "PRAGMA user_version = ", version + 1, ";COMMIT;")
-                    .c_str()));
+    MLEDGE_RETURN_IF_ERROR(database_->InTransaction([&]() -> absl::Status {
+      MLEDGE_RETURN_IF_ERROR(
+          database_->Execute(kJournalMigrations[static_cast<size_t>(version)]));
+      return database_->Execute(StrCat("PRAGMA user_version = ", version + 1));
+    }));
   }
   return absl::OkStatus();
+}
+
+absl::Status JournalDatabase::Seal(const DeviceId& device,
+                                   StateKey& state_key) {
+  absl::StatusOr<SecretBytes> key = state_key.Load();
+  if (absl::IsNotFound(key.status())) {
+    key = state_key.Create();
+    if (absl::IsAlreadyExists(key.status())) key = state_key.Load();
+  }
+  MLEDGE_RETURN_IF_ERROR(key.status());
+  std::string salt(StateCipher::kSaltSizeInBytes, '\0');
+  SystemSecretRandom().Fill(
+      {reinterpret_cast<uint8_t*>(salt.data()), salt.size()});
+  cipher_ = std::make_shared<const StateCipher>(*key, salt);
+  MLEDGE_RETURN_IF_ERROR(database_->InTransaction([&]() -> absl::Status {
+    MLEDGE_RETURN_IF_ERROR(database_->Execute(kSealedTables));
+    MLEDGE_RETURN_IF_ERROR(SealRowsOfOlderFormat());
+    {
+      MLEDGE_ASSIGN_OR_RETURN(
+          Statement insert,
+          database_->Prepare("INSERT INTO state VALUES (1, ?, ?, ?)"));
+      MLEDGE_RETURN_IF_ERROR(insert.BindText(device.value())
+                                 .BindBlob(salt)
+                                 .BindBlob(cipher_->KeyCheck())
+                                 .Run());
+    }
+    MLEDGE_RETURN_IF_ERROR(database_->Execute(kDropUnsealedTables));
+    return database_->Execute(StrCat("PRAGMA user_version = ", kJournalFormat));
+  }));
+  // What stood in the clear goes from the log as well.
+  return database_->Execute("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+absl::Status JournalDatabase::SealRowsOfOlderFormat() {
+  {
+    MLEDGE_ASSIGN_OR_RETURN(
+        Statement row,
+        database_->Prepare(
+            "SELECT assignment, update_sha256, update_size FROM journal"));
+    MLEDGE_ASSIGN_OR_RETURN(const bool found, row.Step());
+    if (found) {
+      std::optional<UnsealedUpdate> update;
+      if (!row.IsNull(1)) {
+        update = {row.Bytes(1), static_cast<uint64_t>(row.Integer(2))};
+      }
+      MLEDGE_RETURN_IF_ERROR(
+          Write(std::string(kAssignmentRecord),
+                AsBytes(EncodeAssignment(row.Bytes(0), update))));
+    }
+  }
+  {
+    MLEDGE_ASSIGN_OR_RETURN(
+        Statement row,
+        database_->Prepare("SELECT task, journal, masked_sha256 FROM secagg"));
+    while (true) {
+      MLEDGE_ASSIGN_OR_RETURN(const bool more, row.Step());
+      if (!more) break;
+      const absl::StatusOr<Digest> task = Digest::FromBytes(row.Bytes(0));
+      if (!task.ok()) return Annotate(task.status(), database_->path());
+      std::string journal = row.Bytes(1);
+      const SecretBytes value =
+          EncodeSecagg(AsBytes(journal), row.IsNull(2) ? "" : row.Bytes(2));
+      OPENSSL_cleanse(journal.data(), journal.size());
+      MLEDGE_RETURN_IF_ERROR(
+          Write(SecaggName(*task), value.bytes(RevealSecret())));
+    }
+  }
+  {
+    MLEDGE_ASSIGN_OR_RETURN(
+        Statement row, database_->Prepare("SELECT task, record FROM privacy"));
+    while (true) {
+      MLEDGE_ASSIGN_OR_RETURN(const bool more, row.Step());
+      if (!more) break;
+      const absl::StatusOr<Digest> task = Digest::FromBytes(row.Bytes(0));
+      if (!task.ok()) return Annotate(task.status(), database_->path());
+      MLEDGE_RETURN_IF_ERROR(SavePrivacyRecord(*task, row.Bytes(1)));
+    }
+  }
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement row, database_->Prepare("SELECT number FROM revocation_list"));
+  MLEDGE_ASSIGN_OR_RETURN(const bool found, row.Step());
+  return found ? SaveListNumber(static_cast<uint64_t>(row.Integer(0)))
+               : absl::OkStatus();
+}
+
+absl::Status JournalDatabase::Unseal(StateKey& state_key) {
+  const auto refuse = [this](std::string_view how) {
+    return absl::FailedPreconditionError(StrCat(
+        "the state in ", database_->path(), " is encrypted, and the ",
+        key_place_, " ", how,
+        ": restore the key, or name its place in `state_key`; without it, ",
+        kDamageRemedy));
+  };
+  absl::StatusOr<SecretBytes> key = state_key.Load();
+  if (absl::IsNotFound(key.status())) return refuse("is missing");
+  MLEDGE_RETURN_IF_ERROR(key.status());
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement row, database_->Prepare("SELECT salt, key_check FROM state"));
+  MLEDGE_ASSIGN_OR_RETURN(const bool found, row.Step());
+  if (!found) {
+    return absl::DataLossError(
+        StrCat(database_->path(), " is damaged: ", kDamageRemedy));
+  }
+  cipher_ = std::make_shared<const StateCipher>(*key, row.Bytes(0));
+  if (cipher_->KeyCheck() != row.Bytes(1)) return refuse("is another one");
+  return absl::OkStatus();
+}
+
+absl::Status JournalDatabase::Write(const std::string& name,
+                                    std::span<const uint8_t> value) {
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement row,
+      database_->Prepare("INSERT OR REPLACE INTO records VALUES (?, ?)"));
+  return row.BindText(name).BindBlob(cipher_->SealRecord(name, value)).Run();
+}
+
+absl::StatusOr<SecretBytes> JournalDatabase::OpenRecord(
+    const std::string& name, const std::string& sealed) {
+  if (sealed.size() >= StateCipher::kOverhead) {
+    SecretBytes value(sealed.size() - StateCipher::kOverhead);
+    if (cipher_
+            ->Open(StateCipher::Use::kRecord, name, AsBytes(sealed),
+                   value.mutable_bytes(RevealSecret()))
+            .ok()) {
+      return value;
+    }
+  }
+  return absl::DataLossError(StrCat(database_->path(), ": record ", name,
+                                    " was altered: ", kDamageRemedy));
+}
+
+absl::StatusOr<std::optional<SecretBytes>> JournalDatabase::Read(
+    const std::string& name) {
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement row,
+      database_->Prepare("SELECT sealed FROM records WHERE name = ?"));
+  row.BindText(name);
+  MLEDGE_ASSIGN_OR_RETURN(const bool found, row.Step());
+  if (!found) return std::nullopt;
+  return OpenRecord(name, row.Bytes(0));
 }
 
 absl::StatusOr<std::optional<JournalRecord>> JournalDatabase::Load() {
-  MLEDGE_ASSIGN_OR_RETURN(
-      Statement select,
-      Statement::Create(
-          *this, "SELECT assignment, update_sha256, update_size FROM journal"));
-  const int code = select.Step();
-  if (code == SQLITE_DONE) return std::nullopt;
-  if (code != SQLITE_ROW) return ToStatus(code, "cannot read");
-  JournalRecord record;
-  if (!record.assignment.ParseFromString(select.Bytes(0))) {
-    return ToStatus(SQLITE_CORRUPT, "unreadable assignment");
-  }
-  if (!select.IsNull(1)) {
-    const absl::StatusOr<Digest> digest = Digest::FromBytes(select.Bytes(1));
-    if (!digest.ok()) return ToStatus(SQLITE_CORRUPT, "unreadable hash");
-    record.update =
-        FinishedUpdate{*digest, static_cast<uint64_t>(select.Integer(2))};
-  }
-  return record;
+  MLEDGE_ASSIGN_OR_RETURN(const std::optional<SecretBytes> value,
+                          Read(std::string(kAssignmentRecord)));
+  if (!value.has_value()) return std::nullopt;
+  return DecodeAssignment(value->bytes(RevealSecret()));
 }
 
 absl::Status JournalDatabase::Save(const JournalRecord& record) {
-  MLEDGE_ASSIGN_OR_RETURN(
-      Statement replace,
-      Statement::Create(*this,
-                        "INSERT OR REPLACE INTO journal VALUES (1, ?1, ?2, "
-                        "?3)"));
-  const std::string assignment = record.assignment.SerializeAsString();
-  std::string hash;
-  replace.BindBlob(1, assignment);
+  std::optional<UnsealedUpdate> update;
   if (record.update.has_value()) {
-    hash = record.update->content_sha256.ToBytes();
-    replace.BindBlob(2, hash);
-    replace.BindInteger(3, static_cast<int64_t>(record.update->size_in_bytes));
+    update = {record.update->content_sha256.ToBytes(),
+              record.update->size_in_bytes};
   }
-  const int code = replace.Step();
-  return code == SQLITE_DONE ? absl::OkStatus()
-                             : ToStatus(code, "cannot write");
+  return Write(
+      std::string(kAssignmentRecord),
+      AsBytes(EncodeAssignment(record.assignment.SerializeAsString(), update)));
 }
 
-absl::Status JournalDatabase::Clear() { return Execute("DELETE FROM journal"); }
+absl::Status JournalDatabase::Clear() {
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement row, database_->Prepare("DELETE FROM records WHERE name = ?"));
+  return row.BindText(kAssignmentRecord).Run();
+}
+
+std::string JournalDatabase::SecaggName(const Digest& task) const {
+  return StrCat(kSecaggPrefix, cipher_->NameOf("secagg", task));
+}
 
 absl::StatusOr<std::optional<JournalDatabase::SecaggRow>>
 JournalDatabase::LoadSecagg(const Digest& task) {
-  MLEDGE_ASSIGN_OR_RETURN(
-      Statement select,
-      Statement::Create(
-          *this, "SELECT journal, masked_sha256 FROM secagg WHERE task = ?1"));
-  const std::string key = task.ToBytes();
-  select.BindBlob(1, key);
-  const int code = select.Step();
-  if (code == SQLITE_DONE) return std::nullopt;
-  if (code != SQLITE_ROW) return ToStatus(code, "cannot read");
+  MLEDGE_ASSIGN_OR_RETURN(const std::optional<SecretBytes> value,
+                          Read(SecaggName(task)));
+  if (!value.has_value()) return std::nullopt;
   SecaggRow row;
-  row.journal = SecretBytes::CopyFrom(select.View(0));
-  if (!select.IsNull(1)) {
-    const absl::StatusOr<Digest> digest = Digest::FromBytes(select.Bytes(1));
-    if (!digest.ok()) return ToStatus(SQLITE_CORRUPT, "unreadable hash");
-    row.masked_input = *digest;
-  }
+  MLEDGE_RETURN_IF_ERROR(DecodeSecagg(value->bytes(RevealSecret()),
+                                      &row.journal, &row.masked_input));
   return row;
 }
 
 absl::Status JournalDatabase::SaveSecagg(
     const Digest& task, const SecretBytes& journal,
     const std::optional<Digest>& masked_input) {
-  {
-    MLEDGE_ASSIGN_OR_RETURN(
-        Statement replace,
-        Statement::Create(*this,
-                          "INSERT OR REPLACE INTO secagg VALUES (?1, ?2, "
-                          "?3)"));
-    const std::string key = task.ToBytes();
-    const auto bytes = journal.bytes(RevealSecret());
-    const std::string hash =
-        masked_input.has_value() ? masked_input->ToBytes() : "";
-    replace.BindBlob(1, key);
-    // An empty journal is a value as well, and not NULL.
-    replace.BindBlob(
-        2, bytes.empty()
-               ? std::string_view("")
-               : std::string_view(reinterpret_cast<const char*>(bytes.data()),
-                                  bytes.size()));
-    if (masked_input.has_value()) replace.BindBlob(3, hash);
-    const int code = replace.Step();
-    if (code != SQLITE_DONE) return ToStatus(code, "cannot write");
-  }
+  const SecretBytes value =
+      EncodeSecagg(journal.bytes(RevealSecret()),
+                   masked_input.has_value() ? masked_input->ToBytes() : "");
+  MLEDGE_RETURN_IF_ERROR(Write(SecaggName(task), value.bytes(RevealSecret())));
   // Without a masked input there are no secrets left; the WAL still holds
   // those that were there before.
   if (masked_input.has_value()) return absl::OkStatus();
-  return Execute("PRAGMA wal_checkpoint(TRUNCATE)");
+  return database_->Execute("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
-absl::StatusOr<std::vector<Digest>> JournalDatabase::MaskedInputs() {
+absl::Status JournalDatabase::ForEach(
+    std::string_view prefix,
+    const std::function<absl::Status(const SecretBytes&)>& use) {
   MLEDGE_ASSIGN_OR_RETURN(
-      Statement select,
-      Statement::Create(*this,
-                        "SELECT masked_sha256 FROM secagg WHERE masked_sha256 "
-                        "IS NOT NULL"));
-  std::vector<Digest> digests;
+      Statement row, database_->Prepare("SELECT name, sealed FROM records"));
   while (true) {
-    const int code = select.Step();
-    if (code == SQLITE_DONE) return digests;
-    if (code != SQLITE_ROW) return ToStatus(code, "cannot read");
-    const absl::StatusOr<Digest> digest = Digest::FromBytes(select.Bytes(0));
-    if (!digest.ok()) return ToStatus(SQLITE_CORRUPT, "unreadable hash");
-    digests.push_back(*digest);
+    MLEDGE_ASSIGN_OR_RETURN(const bool more, row.Step());
+    if (!more) return absl::OkStatus();
+    const std::string name = row.Bytes(0);
+    if (!name.starts_with(prefix)) continue;
+    MLEDGE_ASSIGN_OR_RETURN(const SecretBytes value,
+                            OpenRecord(name, row.Bytes(1)));
+    MLEDGE_RETURN_IF_ERROR(use(value));
   }
 }
 
-absl::StatusOr<uint64_t> JournalDatabase::LoadListNumber() {
-  MLEDGE_ASSIGN_OR_RETURN(
-      Statement select,
-      Statement::Create(*this, "SELECT number FROM revocation_list"));
-  const int code = select.Step();
-  if (code == SQLITE_DONE) return 0;
-  if (code != SQLITE_ROW) return ToStatus(code, "cannot read");
-  return static_cast<uint64_t>(select.Integer(0));
-}
-
-absl::Status JournalDatabase::SaveListNumber(uint64_t number) {
-  MLEDGE_ASSIGN_OR_RETURN(
-      Statement replace,
-      Statement::Create(*this,
-                        "INSERT INTO revocation_list VALUES (1, ?1) ON "
-                        "CONFLICT (slot) DO UPDATE SET number = max(number, "
-                        "excluded.number)"));
-  replace.BindInteger(1, static_cast<int64_t>(number));
-  const int code = replace.Step();
-  return code == SQLITE_DONE ? absl::OkStatus()
-                             : ToStatus(code, "cannot write");
+absl::StatusOr<std::vector<Digest>> JournalDatabase::MaskedInputs() {
+  std::vector<Digest> digests;
+  MLEDGE_RETURN_IF_ERROR(
+      ForEach(kSecaggPrefix, [&](const SecretBytes& value) -> absl::Status {
+        SecaggRow secagg;
+        MLEDGE_RETURN_IF_ERROR(DecodeSecagg(value.bytes(RevealSecret()),
+                                            &secagg.journal,
+                                            &secagg.masked_input));
+        if (secagg.masked_input.has_value()) {
+          digests.push_back(*secagg.masked_input);
+        }
+        return absl::OkStatus();
+      }));
+  return digests;
 }
 
 absl::StatusOr<std::map<Digest, std::string>>
 JournalDatabase::LoadPrivacyRecords() {
-  MLEDGE_ASSIGN_OR_RETURN(
-      Statement select,
-      Statement::Create(*this, "SELECT task, record FROM privacy"));
   std::map<Digest, std::string> records;
-  while (true) {
-    const int code = select.Step();
-    if (code == SQLITE_DONE) return records;
-    if (code != SQLITE_ROW) return ToStatus(code, "cannot read");
-    const absl::StatusOr<Digest> task = Digest::FromBytes(select.Bytes(0));
-    if (!task.ok()) return ToStatus(SQLITE_CORRUPT, "unreadable hash");
-    records[*task] = select.Bytes(1);
-  }
+  MLEDGE_RETURN_IF_ERROR(
+      ForEach(kPrivacyPrefix, [&](const SecretBytes& value) -> absl::Status {
+        MLEDGE_ASSIGN_OR_RETURN(
+            auto task_and_record,
+            DecodePrivacyRecord(value.bytes(RevealSecret())));
+        records.insert(std::move(task_and_record));
+        return absl::OkStatus();
+      }));
+  return records;
 }
 
 absl::Status JournalDatabase::SavePrivacyRecord(const Digest& task,
                                                 std::string_view record) {
-  MLEDGE_ASSIGN_OR_RETURN(
-      Statement replace,
-      Statement::Create(*this,
-                        "INSERT OR REPLACE INTO privacy VALUES (?1, ?2)"));
-  const std::string key = task.ToBytes();
-  replace.BindBlob(1, key);
-  replace.BindBlob(2, record.empty() ? std::string_view("") : record);
-  const int code = replace.Step();
-  return code == SQLITE_DONE ? absl::OkStatus()
-                             : ToStatus(code, "cannot write");
+  return Write(StrCat(kPrivacyPrefix, cipher_->NameOf("privacy", task)),
+               AsBytes(EncodePrivacyRecord(task, record)));
 }
 
-absl::Status JournalDatabase::Execute(const char* sql) {
-  const int code = sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr);
-  return code == SQLITE_OK ? absl::OkStatus() : ToStatus(code, "cannot write");
+absl::StatusOr<uint64_t> JournalDatabase::LoadListNumber() {
+  MLEDGE_ASSIGN_OR_RETURN(const std::optional<SecretBytes> value,
+                          Read(std::string(kListNumberRecord)));
+  if (!value.has_value()) return 0;
+  return DecodeNumber(value->bytes(RevealSecret()));
 }
 
-absl::StatusOr<std::string> JournalDatabase::QueryText(const char* sql) {
-  MLEDGE_ASSIGN_OR_RETURN(Statement statement, Statement::Create(*this, sql));
-  const int code = statement.Step();
-  if (code == SQLITE_DONE) return std::string();
-  if (code != SQLITE_ROW) return ToStatus(code, "cannot read");
-  return statement.Bytes(0);
-}
-
-absl::Status JournalDatabase::ToStatus(int code, const char* action) {
-  const std::string what =
-      StrCat(path_, ": ", action, ": ", std::string_view(sqlite3_errstr(code)));
-  switch (code & 0xff) {
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-      return absl::DataLossError(
-          StrCat(what,
-                 ". The device's journal is damaged: move the state "
-                 "directory away and start again; what was trained but "
-                 "not uploaded is lost, nothing else"));
-    case SQLITE_FULL:
-      return absl::ResourceExhaustedError(StrCat(what, ". Free some room"));
-    case SQLITE_CANTOPEN:
-    case SQLITE_PERM:
-    case SQLITE_READONLY:
-    case SQLITE_AUTH:
-      return absl::PermissionDeniedError(
-          StrCat(what, ". Make the state directory writable for this user"));
-    default:
-      return absl::UnavailableError(what);
-  }
+absl::Status JournalDatabase::SaveListNumber(uint64_t number) {
+  MLEDGE_ASSIGN_OR_RETURN(const uint64_t newest, LoadListNumber());
+  return Write(std::string(kListNumberRecord),
+               AsBytes(EncodeNumber(std::max(number, newest))));
 }
 
 }  // namespace mledge

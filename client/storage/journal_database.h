@@ -2,9 +2,11 @@
 #define MLEDGE_CLIENT_STORAGE_JOURNAL_DATABASE_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,21 +15,22 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "mledge/client/session_effects.h"
+#include "mledge/client/storage/state_cipher.h"
+#include "mledge/client/storage/state_key.h"
 #include "mledge/core/ids.h"
 #include "mledge/core/secret_bytes.h"
 #include "mledge/core/sha256.h"
+#include "mledge/core/storage/database.h"
 
-struct sqlite3;
-struct sqlite3_stmt;
-
-// The journal of one device in SQLite: the assignment under way as a table of
-// at most one row, and what it keeps of secure aggregation and of differential
-// privacy, a row for each task. What a call has saved survives power loss once
-// it has returned. Not thread-safe.
+// The journal of one device in SQLite: the assignment under way, what it keeps
+// of secure aggregation and of differential privacy for each task, and the
+// newest revocation list's number, each sealed (state_cipher.h) under a name
+// that says nothing. What a call has saved survives power loss once it has
+// returned. Not thread-safe.
 //
 // What is replaced or deleted is overwritten (secure_delete), and WAL files are
-// cut off when secrets were; a disk that moves its blocks may keep them all the
-// same.
+// cut off when secrets were, so that the key opens nothing that is over; a disk
+// that moves its blocks may keep them all the same.
 
 namespace mledge {
 
@@ -35,8 +38,10 @@ class JournalDatabase {
  public:
   // Codes: see OpenSqliteDeviceStorage.
   static absl::StatusOr<std::unique_ptr<JournalDatabase>> Open(
-      const std::string& path, const DeviceId& device);
-  ~JournalDatabase();
+      const std::string& path, const DeviceId& device, StateKey& state_key);
+
+  // Of this state; seals its files too.
+  std::shared_ptr<const StateCipher> cipher() const { return cipher_; }
 
   absl::StatusOr<std::optional<JournalRecord>> Load();
   absl::Status Save(const JournalRecord& record);
@@ -58,20 +63,33 @@ class JournalDatabase {
   absl::Status SavePrivacyRecord(const Digest& task, std::string_view record);
 
  private:
-  // A prepared statement for one use.
-  class Statement;
+  JournalDatabase(std::unique_ptr<Database> database, std::string key_place)
+      : database_(std::move(database)), key_place_(std::move(key_place)) {}
 
-  JournalDatabase(std::string path, sqlite3* handle)
-      : path_(std::move(path)), handle_(handle) {}
+  absl::Status Prepare(const DeviceId& device, StateKey& state_key);
+  absl::Status CheckOwner(const DeviceId& device, bool is_sealed);
+  absl::StatusOr<int> FormatVersion();
+  // Up to the last format in which nothing was sealed.
+  absl::Status MigrateUnsealed(int version);
+  // From there to the format of today.
+  absl::Status Seal(const DeviceId& device, StateKey& state_key);
+  absl::Status SealRowsOfOlderFormat();
+  absl::Status Unseal(StateKey& state_key);
 
-  absl::Status Migrate();
-  absl::Status Execute(const char* sql);
-  absl::StatusOr<std::string> QueryText(const char* sql);
-  absl::Status Prepare(const DeviceId& device);
-  absl::Status ToStatus(int code, const char* action);
+  // Records: sealed values by name.
+  absl::Status Write(const std::string& name, std::span<const uint8_t> value);
+  absl::StatusOr<std::optional<SecretBytes>> Read(const std::string& name);
+  absl::StatusOr<SecretBytes> OpenRecord(const std::string& name,
+                                         const std::string& sealed);
+  // Every record whose name begins so.
+  absl::Status ForEach(
+      std::string_view prefix,
+      const std::function<absl::Status(const SecretBytes&)>& use);
+  std::string SecaggName(const Digest& task) const;
 
-  const std::string path_;
-  sqlite3* const handle_;
+  const std::unique_ptr<Database> database_;
+  const std::string key_place_;
+  std::shared_ptr<const StateCipher> cipher_;
 };
 
 }  // namespace mledge

@@ -1,12 +1,7 @@
 #include "mledge/client/storage/sqlite_device_storage.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstdio>
 #include <filesystem>
 #include <set>
 #include <system_error>
@@ -15,9 +10,11 @@
 
 #include "mledge/client/storage/blob_directory.h"
 #include "mledge/client/storage/journal_database.h"
+#include "mledge/client/storage/sealed_file.h"
 #include "mledge/core/file.h"
 #include "mledge/core/mutex.h"
 #include "mledge/core/status_macros.h"
+#include "mledge/core/storage/directory_lock.h"
 #include "mledge/core/strings.h"
 
 namespace mledge {
@@ -25,115 +22,36 @@ namespace {
 
 constexpr std::string_view kMaskedInputPrefix = "masked-";
 
-class FileDescriptor {
+// What each file is, for its seal.
+constexpr char kUpdatePurpose[] = "update";
+constexpr char kSnapshotPurpose[] = "snapshot";
+constexpr char kMaskedInputPurpose[] = "masked input";
+
+class SealedUploadSource final : public UploadSource {
  public:
-  explicit FileDescriptor(int value) : value_(value) {}
-  ~FileDescriptor() {
-    if (value_ >= 0) ::close(value_);
-  }
-  FileDescriptor(FileDescriptor&& other) noexcept
-      : value_(std::exchange(other.value_, -1)) {}
-  FileDescriptor& operator=(FileDescriptor&&) = delete;
-  int get() const { return value_; }
-
- private:
-  int value_;
-};
-
-absl::StatusOr<FileDescriptor> LockFolder(const std::string& directory) {
-  const std::string path = StrCat(directory, "/lock");
-  FileDescriptor lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (lock.get() < 0) return ErrnoToStatus(errno, "cannot open", path);
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return ErrnoToStatus(errno, "cannot lock", path);
-    char pid[32] = {};
-    const ssize_t size = ::pread(lock.get(), pid, sizeof(pid) - 1, 0);
-    return absl::FailedPreconditionError(StrCat(
-        "the state directory ", directory, " is in use by another process",
-        size > 0 ? StrCat(" (", std::string(pid), ")") : std::string(),
-        ": stop it, or give each device its own directory"));
-  }
-  const std::string pid = std::to_string(::getpid());
-  if (::ftruncate(lock.get(), 0) != 0 ||
-      ::pwrite(lock.get(), pid.data(), pid.size(), 0) < 0) {
-    return ErrnoToStatus(errno, "cannot write", path);
-  }
-  return lock;
-}
-
-absl::Status WriteAll(int descriptor, std::string_view bytes,
-                      const std::string& path) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      return ErrnoToStatus(errno, "cannot write", path);
-    }
-    bytes.remove_prefix(static_cast<size_t>(written));
-  }
-  return absl::OkStatus();
-}
-
-// Writes the update file beside `path`, syncs it, and puts it in its place.
-absl::Status WriteUpdateDurably(const UpdateView& update,
-                                const std::string& directory,
-                                const std::string& path) {
-  const std::string temporary = StrCat(path, ".tmp");
-  {
-    FileDescriptor file(::open(temporary.c_str(),
-                               O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (file.get() < 0) return ErrnoToStatus(errno, "cannot create", temporary);
-    MLEDGE_RETURN_IF_ERROR(WriteUpdate(update, [&](std::string_view bytes) {
-      return WriteAll(file.get(), bytes, temporary);
-    }));
-    if (::fsync(file.get()) != 0) {
-      return ErrnoToStatus(errno, "cannot sync", temporary);
-    }
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    return ErrnoToStatus(errno, "cannot rename", temporary);
-  }
-  return SyncDirectory(directory);
-}
-
-class FileUploadSource final : public UploadSource {
- public:
-  FileUploadSource(FileDescriptor file, uint64_t size_in_bytes)
-      : file_(std::move(file)), size_in_bytes_(size_in_bytes) {}
-  uint64_t size_in_bytes() const override { return size_in_bytes_; }
+  explicit SealedUploadSource(std::unique_ptr<SealedFileReader> file)
+      : file_(std::move(file)) {}
+  uint64_t size_in_bytes() const override { return file_->size_in_bytes(); }
   absl::StatusOr<std::string> Read(uint64_t offset,
                                    uint64_t size) const override {
-    if (offset > size_in_bytes_ || size > size_in_bytes_ - offset) {
-      return absl::OutOfRangeError(StrCat("bytes ", offset, " to ",
-                                          offset + size, " of an update of ",
-                                          size_in_bytes_));
-    }
-    std::string bytes(size, '\0');
-    size_t done = 0;
-    while (done < size) {
-      const ssize_t got = ::pread(file_.get(), bytes.data() + done, size - done,
-                                  static_cast<off_t>(offset + done));
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) return absl::DataLossError("the update file is too short");
-      done += static_cast<size_t>(got);
-    }
-    return bytes;
+    return file_->Read(offset, size);
   }
 
  private:
-  const FileDescriptor file_;
-  const uint64_t size_in_bytes_;
+  const std::unique_ptr<SealedFileReader> file_;
 };
 
 class SqliteDeviceStorage final : public DeviceStorage {
  public:
-  SqliteDeviceStorage(std::string directory, FileDescriptor lock,
+  SqliteDeviceStorage(std::string directory,
+                      std::unique_ptr<DirectoryLock> lock,
                       std::unique_ptr<JournalDatabase> database,
                       std::unique_ptr<BlobDirectory> blobs)
       : directory_(std::move(directory)),
-        update_path_(StrCat(directory_, "/update")),
-        snapshot_path_(StrCat(directory_, "/snapshot")),
+        update_path_(StrCat(directory_, "/update.sealed")),
+        snapshot_path_(StrCat(directory_, "/snapshot.sealed")),
         lock_(std::move(lock)),
+        cipher_(database->cipher()),
         database_(std::move(database)),
         blobs_(std::move(blobs)) {}
 
@@ -141,11 +59,14 @@ class SqliteDeviceStorage final : public DeviceStorage {
   absl::Status TakeUp() {
     MutexLock lock(&mutex_);
     MLEDGE_ASSIGN_OR_RETURN(record_, database_->Load());
+    MLEDGE_RETURN_IF_ERROR(SealFilesOfOlderFormat());
     if (!record_.has_value()) Remove(snapshot_path_);
     if (!record_.has_value() || !record_->update.has_value()) {
       Remove(update_path_);
     }
     Remove(StrCat(update_path_, ".tmp"));
+    Remove(StrCat(snapshot_path_, ".tmp"));
+    Remove(StrCat(directory_, "/update.tmp"));  // of an older format
     return RemoveUnnamedMaskedInputs();
   }
 
@@ -174,16 +95,23 @@ class SqliteDeviceStorage final : public DeviceStorage {
       return absl::FailedPreconditionError(
           StrCat("assignment ", assignment.value(), " is trained already"));
     }
-    return WriteFileAtomically(snapshot_path_,
-                               StrCat(assignment.value(), "\n", snapshot),
-                               FileMode::kPrivate);
+    return WriteSealedFile(
+        cipher_, snapshot_path_, kSnapshotPurpose, [&](SealedFileWriter& file) {
+          absl::Status status = file.Append(StrCat(assignment.value(), "\n"));
+          if (status.ok()) status = file.Append(snapshot);
+          return status;
+        });
   }
 
   absl::StatusOr<std::optional<std::string>> LoadSnapshot(
       const AssignmentId& assignment) override {
     MutexLock lock(&mutex_);
-    absl::StatusOr<std::string> bytes = ReadFile(snapshot_path_);
-    if (absl::IsNotFound(bytes.status())) return std::nullopt;
+    absl::StatusOr<std::string> bytes =
+        ReadSealedFile(cipher_, snapshot_path_, kSnapshotPurpose);
+    // Without a good one training begins anew.
+    if (absl::IsNotFound(bytes.status()) || absl::IsDataLoss(bytes.status())) {
+      return std::nullopt;
+    }
     MLEDGE_RETURN_IF_ERROR(bytes.status());
     const std::string prefix = StrCat(assignment.value(), "\n");
     if (bytes->compare(0, prefix.size(), prefix) != 0) return std::nullopt;
@@ -195,8 +123,12 @@ class SqliteDeviceStorage final : public DeviceStorage {
                           const Update& update) override {
     MutexLock lock(&mutex_);
     MLEDGE_RETURN_IF_ERROR(CheckHolds(context.assignment_id));
-    MLEDGE_RETURN_IF_ERROR(WriteUpdateDurably(UpdateView::Of(update, context),
-                                              directory_, update_path_));
+    MLEDGE_RETURN_IF_ERROR(WriteSealedFile(
+        cipher_, update_path_, kUpdatePurpose, [&](SealedFileWriter& file) {
+          return WriteUpdate(
+              UpdateView::Of(update, context),
+              [&](std::string_view bytes) { return file.Append(bytes); });
+        }));
     JournalRecord record = *record_;
     record.update = finished;
     MLEDGE_RETURN_IF_ERROR(database_->Save(record));
@@ -213,13 +145,10 @@ class SqliteDeviceStorage final : public DeviceStorage {
           StrCat("no update of assignment ", assignment.value(), " is stored"));
     }
     const FinishedUpdate& finished = *record_->update;
-    FileDescriptor file(::open(update_path_.c_str(), O_RDONLY | O_CLOEXEC));
-    if (file.get() < 0) {
-      return absl::DataLossError(
-          ErrnoToStatus(errno, "cannot open", update_path_).message());
-    }
-    auto source = std::make_shared<const FileUploadSource>(
-        std::move(file), finished.size_in_bytes);
+    absl::StatusOr<std::unique_ptr<SealedFileReader>> file =
+        SealedFileReader::Open(cipher_, update_path_, kUpdatePurpose);
+    if (!file.ok()) return absl::DataLossError(file.status().message());
+    auto source = std::make_shared<const SealedUploadSource>(*std::move(file));
     MLEDGE_RETURN_IF_ERROR(
         Annotate(CheckContent(*source, finished), update_path_));
     return source;
@@ -243,8 +172,8 @@ class SqliteDeviceStorage final : public DeviceStorage {
     if (!row.has_value()) return journal;
     journal.bytes = std::move(row->journal);
     if (row->masked_input.has_value()) {
-      absl::StatusOr<std::string> bytes =
-          ReadFile(MaskedInputPath(*row->masked_input));
+      absl::StatusOr<std::string> bytes = ReadSealedFile(
+          cipher_, MaskedInputPath(*row->masked_input), kMaskedInputPurpose);
       // One that is gone or altered is none: the session cannot go on.
       if (bytes.ok() && Sha256Of(*bytes) == *row->masked_input) {
         journal.masked_input =
@@ -267,8 +196,9 @@ class SqliteDeviceStorage final : public DeviceStorage {
       after = before;
     } else if (action == MaskedInputAction::kStore) {
       after = Sha256Of(*masked_input);
-      MLEDGE_RETURN_IF_ERROR(WriteFileAtomically(
-          MaskedInputPath(*after), *masked_input, FileMode::kPrivate));
+      MLEDGE_RETURN_IF_ERROR(WriteSealedFile(cipher_, MaskedInputPath(*after),
+                                             kMaskedInputPurpose,
+                                             *masked_input));
     }
     MLEDGE_RETURN_IF_ERROR(database_->SaveSecagg(task, journal, after));
     if (before.has_value() && before != after) {
@@ -308,8 +238,33 @@ class SqliteDeviceStorage final : public DeviceStorage {
  private:
   static void Remove(const std::string& path) { ::unlink(path.c_str()); }
 
+  std::string MaskedInputName(const Digest& digest) const {
+    return StrCat(kMaskedInputPrefix, cipher_->NameOf("masked input", digest),
+                  ".sealed");
+  }
   std::string MaskedInputPath(const Digest& digest) const {
-    return StrCat(directory_, "/", kMaskedInputPrefix, digest.ToHex());
+    return StrCat(directory_, "/", MaskedInputName(digest));
+  }
+
+  absl::Status SealFilesOfOlderFormat() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    MLEDGE_RETURN_IF_ERROR(SealOlderFile(cipher_, StrCat(directory_, "/update"),
+                                         update_path_, kUpdatePurpose));
+    MLEDGE_RETURN_IF_ERROR(SealOlderFile(cipher_,
+                                         StrCat(directory_, "/snapshot"),
+                                         snapshot_path_, kSnapshotPurpose));
+    MLEDGE_ASSIGN_OR_RETURN(const std::vector<Digest> masked,
+                            database_->MaskedInputs());
+    for (const Digest& digest : masked) {
+      MLEDGE_RETURN_IF_ERROR(SealOlderFile(
+          cipher_, StrCat(directory_, "/", kMaskedInputPrefix, digest.ToHex()),
+          MaskedInputPath(digest), kMaskedInputPurpose));
+    }
+    // Its cache can be fetched again.
+    std::error_code error;
+    std::filesystem::remove_all(StrCat(directory_, "/blobs"), error);
+    return error ? ErrnoToStatus(error.value(), "cannot remove",
+                                 StrCat(directory_, "/blobs"))
+                 : absl::OkStatus();
   }
 
   absl::Status RemoveUnnamedMaskedInputs()
@@ -317,14 +272,13 @@ class SqliteDeviceStorage final : public DeviceStorage {
     MLEDGE_ASSIGN_OR_RETURN(const std::vector<Digest> named,
                             database_->MaskedInputs());
     std::set<std::string> keep;
-    for (const Digest& digest : named) keep.insert(MaskedInputPath(digest));
+    for (const Digest& digest : named) keep.insert(MaskedInputName(digest));
     std::error_code error;
     for (const auto& entry :
          std::filesystem::directory_iterator(directory_, error)) {
-      const std::string path = entry.path();
-      if (entry.path().filename().string().starts_with(kMaskedInputPrefix) &&
-          !keep.contains(path)) {
-        Remove(path);
+      const std::string name = entry.path().filename();
+      if (name.starts_with(kMaskedInputPrefix) && !keep.contains(name)) {
+        Remove(entry.path());
       }
     }
     return absl::OkStatus();
@@ -334,6 +288,9 @@ class SqliteDeviceStorage final : public DeviceStorage {
   static absl::Status CheckContent(const UploadSource& source,
                                    const FinishedUpdate& finished) {
     constexpr uint64_t kPiece = uint64_t{1} << 20;
+    if (source.size_in_bytes() != finished.size_in_bytes) {
+      return absl::DataLossError("the stored update was altered");
+    }
     Sha256 hash;
     for (uint64_t offset = 0; offset < finished.size_in_bytes;
          offset += kPiece) {
@@ -360,7 +317,8 @@ class SqliteDeviceStorage final : public DeviceStorage {
   const std::string directory_;
   const std::string update_path_;
   const std::string snapshot_path_;
-  const FileDescriptor lock_;
+  const std::unique_ptr<DirectoryLock> lock_;
+  const std::shared_ptr<const StateCipher> cipher_;
 
   Mutex mutex_;
   const std::unique_ptr<JournalDatabase> database_ ABSL_PT_GUARDED_BY(mutex_);
@@ -375,16 +333,22 @@ absl::StatusOr<std::unique_ptr<DeviceStorage>> OpenSqliteDeviceStorage(
   if (options.directory.empty()) {
     return absl::InvalidArgumentError("state_directory is empty");
   }
+  if (options.state_key == nullptr) {
+    return absl::InvalidArgumentError(
+        "SqliteDeviceStorageOptions::state_key is missing: MakeFileStateKey "
+        "makes one of a file");
+  }
   MLEDGE_RETURN_IF_ERROR(EnsureWritableDirectory(options.directory));
-  MLEDGE_ASSIGN_OR_RETURN(FileDescriptor lock, LockFolder(options.directory));
+  MLEDGE_ASSIGN_OR_RETURN(std::unique_ptr<DirectoryLock> lock,
+                          DirectoryLock::Acquire(options.directory, "device"));
   MLEDGE_ASSIGN_OR_RETURN(
       std::unique_ptr<JournalDatabase> database,
       JournalDatabase::Open(StrCat(options.directory, "/device.sqlite"),
-                            options.device));
+                            options.device, *options.state_key));
   MLEDGE_ASSIGN_OR_RETURN(
       std::unique_ptr<BlobDirectory> blobs,
-      BlobDirectory::Open(StrCat(options.directory, "/blobs"),
-                          options.maximum_cache_bytes));
+      BlobDirectory::Open(StrCat(options.directory, "/cache"),
+                          options.maximum_cache_bytes, database->cipher()));
   auto storage = std::make_unique<SqliteDeviceStorage>(
       options.directory, std::move(lock), std::move(database),
       std::move(blobs));

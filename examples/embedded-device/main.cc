@@ -31,7 +31,9 @@ absl::Status Run(char** argv, const sigset_t& stop_signals) {
   const DeviceId id(identity->identity.id);
   auto examples = Measurements();
   if (!examples.ok()) return examples.status();
-  auto storage = OpenSqliteDeviceStorage({.directory = argv[3], .device = id});
+  auto key = MakeFileStateKey(std::string(argv[2]) + "/state.key");
+  auto storage = OpenSqliteDeviceStorage(
+      {.directory = argv[3], .device = id, .state_key = key.get()});
   if (!storage.ok()) return storage.status();
   auto connection = CreateGrpcConnection({.target = argv[1]}, *identity);
   if (!connection.ok()) return connection.status();

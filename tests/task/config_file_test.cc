@@ -63,6 +63,11 @@ TEST(LoadDeviceConfigTest, FillsInDefaultsAndResolvesPaths) {
   EXPECT_EQ(config->state_directory(), directory.File("state"));
   EXPECT_EQ(config->identity().private_key(), directory.File("pki/d.key"));
   EXPECT_EQ(config->identity().root(), "/r.pem");
+  EXPECT_EQ(config->state_key(), directory.File("pki/state.key"));
+  const auto elsewhere = LoadDeviceConfig(
+      directory.File("d.yaml"), std::vector<std::string>{"state_key=safe/key"});
+  ASSERT_THAT(elsewhere, IsOk());
+  EXPECT_EQ(elsewhere->state_key(), directory.File("safe/key"));
   EXPECT_EQ(config->data().index_file(), directory.File("parts/0.txt"));
 }
 

@@ -107,6 +107,11 @@ TEST_F(DeviceProgramTest, StateDirectoryThatIsAFileIsNamed) {
   ExpectRefusal(Start({"state_directory=data.csv"}), HasSubstr("data.csv"));
 }
 
+TEST_F(DeviceProgramTest, StateKeyThatCannotBeMadeIsNamed) {
+  ExpectRefusal(Start({"state_key=no/such/folder/state.key"}),
+                HasSubstr("no/such/folder/state.key"));
+}
+
 TEST_F(DeviceProgramTest, CertificateOfAnotherRoleIsRefused) {
   Issue(Role::kOperator, "alice");
   ExpectRefusal(Start({}, "operator-alice"), HasSubstr("operator"));

@@ -57,8 +57,10 @@ struct Kind {
 
 absl::StatusOr<std::unique_ptr<DeviceStorage>> OpenSqlite(
     const TempDirectory& directory) {
-  return OpenSqliteDeviceStorage(
-      {.directory = directory.File("state"), .device = DeviceId("device-1")});
+  const auto key = MakeFileStateKey(directory.File("state.key"));
+  return OpenSqliteDeviceStorage({.directory = directory.File("state"),
+                                  .device = DeviceId("device-1"),
+                                  .state_key = key.get()});
 }
 
 class SecaggJournalTest : public ::testing::TestWithParam<Kind> {
@@ -208,52 +210,29 @@ class SqliteSecaggJournalTest : public ::testing::Test {
     return files;
   }
 
+  // As it lies in the table, read past the storage.
+  std::string SealedSecaggRecord() {
+    sqlite3* database = nullptr;
+    EXPECT_EQ(sqlite3_open_v2(state("device.sqlite").c_str(), &database,
+                              SQLITE_OPEN_READONLY, nullptr),
+              SQLITE_OK);
+    sqlite3_stmt* row = nullptr;
+    EXPECT_EQ(sqlite3_prepare_v2(database,
+                                 "SELECT sealed FROM records WHERE name LIKE "
+                                 "'secagg-%'",
+                                 -1, &row, nullptr),
+              SQLITE_OK);
+    EXPECT_EQ(sqlite3_step(row), SQLITE_ROW);
+    const std::string sealed(
+        static_cast<const char*>(sqlite3_column_blob(row, 0)),
+        static_cast<size_t>(sqlite3_column_bytes(row, 0)));
+    sqlite3_finalize(row);
+    sqlite3_close(database);
+    return sealed;
+  }
+
   TempDirectory directory_;
 };
-
-TEST_F(SqliteSecaggJournalTest, StateOfTheFirstFormatIsTakenOver) {
-  v1::Assignment assignment;
-  assignment.set_assignment_id("a1");
-  fs::create_directory(state());
-  sqlite3* old = nullptr;
-  ASSERT_EQ(sqlite3_open(state("device.sqlite").c_str(), &old), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(old,
-                         "CREATE TABLE owner (device TEXT NOT NULL);"
-                         "CREATE TABLE journal ("
-                         "  slot INTEGER PRIMARY KEY CHECK (slot = 1),"
-                         "  assignment BLOB NOT NULL, update_sha256 BLOB,"
-                         "  update_size INTEGER);"
-                         "INSERT INTO owner VALUES ('device-1');"
-                         "INSERT INTO journal VALUES (1, x'0a026131', NULL, "
-                         "NULL);"
-                         "PRAGMA user_version = 1;",
-                         nullptr, nullptr, nullptr),
-            SQLITE_OK);
-  sqlite3_close(old);
-  auto storage = Open();
-  ASSERT_NE(storage, nullptr);
-  auto journal = storage->LoadJournal();
-  ASSERT_THAT(journal.status(), IsOk());
-  ASSERT_TRUE(journal->has_value());
-  EXPECT_THAT((*journal)->assignment, EqualsProto(assignment));
-  EXPECT_THAT(storage->SaveSecaggJournal(kTask, Secret("new"),
-                                         MaskedInputAction::kErase, nullptr),
-              IsOk());
-  EXPECT_EQ(Text(storage->LoadSecaggJournal(kTask)->bytes), "new");
-}
-
-TEST_F(SqliteSecaggJournalTest, NewerFormatIsRefused) {
-  Open().reset();
-  sqlite3* database = nullptr;
-  ASSERT_EQ(sqlite3_open(state("device.sqlite").c_str(), &database), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(database, "PRAGMA user_version = 4", nullptr, nullptr,
-                         nullptr),
-            SQLITE_OK);
-  sqlite3_close(database);
-  EXPECT_THAT(OpenSqlite(directory_),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       ::testing::HasSubstr("has format 4")));
-}
 
 TEST_F(SqliteSecaggJournalTest, NobodyElseMayReadIt) {
   // Also where an older version left it readable.
@@ -276,30 +255,29 @@ TEST_F(SqliteSecaggJournalTest, NobodyElseMayReadIt) {
   EXPECT_GE(files, 3);
 }
 
-TEST_F(SqliteSecaggJournalTest, SecretsAreOverwrittenWhenTheSessionEnds) {
-  const std::string secret(200, 's');
+// Whoever gets the key one day must not find in the file what is over.
+TEST_F(SqliteSecaggJournalTest, SealedSecretsAreOverwrittenWhenTheSessionEnds) {
   // A restart in between moves what the WAL holds to the database.
   for (const bool restart : {false, true}) {
     auto storage = Open();
     ASSERT_THAT(
-        storage->SaveSecaggJournal(kTask, Secret(secret),
+        storage->SaveSecaggJournal(kTask, Secret(std::string(200, 's')),
                                    MaskedInputAction::kStore, Masked("masked")),
         IsOk());
     if (restart) {
       storage.reset();
       storage = Open();
-      EXPECT_NE(ReadFile(state("device.sqlite"))->find(secret),
-                std::string::npos);
-    } else {
-      EXPECT_NE(ReadFile(state("device.sqlite-wal"))->find(secret),
-                std::string::npos);
     }
+    const std::string sealed = SealedSecaggRecord();
+    ASSERT_GT(sealed.size(), 200u);
+    const std::string part = sealed.substr(100, 100);
+    const char* const holder = restart ? "device.sqlite" : "device.sqlite-wal";
+    EXPECT_NE(ReadFile(state(holder))->find(part), std::string::npos);
     ASSERT_THAT(storage->SaveSecaggJournal(kTask, Secret("over"),
                                            MaskedInputAction::kErase, nullptr),
                 IsOk());
     for (const char* file : {"device.sqlite", "device.sqlite-wal"}) {
-      EXPECT_EQ(ReadFile(state(file))->find(secret.substr(100)),
-                std::string::npos)
+      EXPECT_EQ(ReadFile(state(file))->find(part), std::string::npos)
           << file << (restart ? " after a restart" : "");
     }
   }
@@ -308,6 +286,7 @@ TEST_F(SqliteSecaggJournalTest, SecretsAreOverwrittenWhenTheSessionEnds) {
 TEST_F(SqliteSecaggJournalTest, EveryStepSurvivesPowerLoss) {
   const auto copy_of_state = [this](const TempDirectory& to) {
     fs::copy(state(), to.File("state"), fs::copy_options::recursive);
+    fs::copy(directory_.File("state.key"), to.File("state.key"));
   };
   TempDirectory stored;
   TempDirectory erased;

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "mledge/client/storage/sealed_file.h"
 #include "mledge/core/file.h"
 #include "mledge/core/strings.h"
 #include "mledge/tests/support/proto_matchers.h"
@@ -45,8 +46,10 @@ class SqliteDeviceStorageTest : public ::testing::Test {
   absl::StatusOr<std::unique_ptr<DeviceStorage>> Open(
       const std::string& path, uint64_t cache = 1 << 20,
       const std::string& device = "device-1") {
+    const auto key = MakeFileStateKey(directory_.File("state.key"));
     return OpenSqliteDeviceStorage({.directory = path,
                                     .device = DeviceId(device),
+                                    .state_key = key.get(),
                                     .maximum_cache_bytes = cache});
   }
   std::unique_ptr<DeviceStorage> MustOpen(const std::string& path,
@@ -75,6 +78,15 @@ class SqliteDeviceStorageTest : public ::testing::Test {
       return status;
     }
     return (*writer)->Commit();
+  }
+  // Precondition: there is exactly one.
+  std::string OnlyCachedFile() {
+    std::vector<std::string> files;
+    for (const auto& entry : fs::directory_iterator(StrCat(path_, "/cache"))) {
+      files.push_back(entry.path());
+    }
+    EXPECT_EQ(files.size(), 1u);
+    return files.empty() ? "" : files[0];
   }
   static void Overwrite(const std::string& path, std::streamoff offset,
                         const std::string& bytes) {
@@ -140,7 +152,7 @@ TEST_F(SqliteDeviceStorageTest, EveryStepSurvivesPowerLoss) {
   {
     auto storage = MustOpen(copies[4]);
     EXPECT_FALSE((*storage->LoadJournal()).has_value());
-    EXPECT_FALSE(fs::exists(StrCat(copies[4], "/update")));
+    EXPECT_FALSE(fs::exists(StrCat(copies[4], "/update.sealed")));
   }
 }
 
@@ -150,13 +162,14 @@ TEST_F(SqliteDeviceStorageTest, UpdateFileThatTheJournalDoesNotNameIsRemoved) {
     ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
   }
   // As if power had gone between renaming the file and the journal's commit.
-  ASSERT_THAT(WriteFileAtomically(StrCat(path_, "/update"), "torn"), IsOk());
-  ASSERT_THAT(WriteFileAtomically(StrCat(path_, "/update.tmp"), "torn"),
+  ASSERT_THAT(WriteFileAtomically(StrCat(path_, "/update.sealed"), "torn"),
+              IsOk());
+  ASSERT_THAT(WriteFileAtomically(StrCat(path_, "/update.sealed.tmp"), "torn"),
               IsOk());
   auto storage = MustOpen(path_);
   EXPECT_FALSE((*storage->LoadJournal())->update.has_value());
-  EXPECT_FALSE(fs::exists(StrCat(path_, "/update")));
-  EXPECT_FALSE(fs::exists(StrCat(path_, "/update.tmp")));
+  EXPECT_FALSE(fs::exists(StrCat(path_, "/update.sealed")));
+  EXPECT_FALSE(fs::exists(StrCat(path_, "/update.sealed.tmp")));
 }
 
 TEST_F(SqliteDeviceStorageTest, SnapshotOfAnotherAssignmentIsNotTaken) {
@@ -187,7 +200,7 @@ TEST_F(SqliteDeviceStorageTest, UpdateAlteredWhileItWaitedIsNotUploaded) {
     ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
     ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_), IsOk());
   }
-  Overwrite(StrCat(path_, "/update"), 500, "x");
+  Overwrite(StrCat(path_, "/update.sealed"), 500, "x");
   auto storage = MustOpen(path_);
   EXPECT_THAT(storage->OpenUpdate(AssignmentId("a1")),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("altered")));
@@ -197,7 +210,7 @@ TEST_F(SqliteDeviceStorageTest, TruncatedUpdateIsNotUploaded) {
   auto storage = MustOpen(path_);
   ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
   ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_), IsOk());
-  fs::resize_file(StrCat(path_, "/update"), 100);
+  fs::resize_file(StrCat(path_, "/update.sealed"), 100);
   EXPECT_THAT(storage->OpenUpdate(AssignmentId("a1")),
               StatusIs(absl::StatusCode::kDataLoss));
 }
@@ -267,20 +280,27 @@ TEST_F(SqliteDeviceStorageTest, BlobComesBackAlsoAfterARestart) {
   EXPECT_EQ(**blob, "package");
 }
 
-TEST_F(SqliteDeviceStorageTest, FetchGoesOnWhereItWasBrokenOff) {
-  const Digest digest = Sha256Of(std::string_view("0123456789"));
+TEST_F(SqliteDeviceStorageTest, FetchGoesOnBehindTheWholePiecesThatAreThere) {
+  std::string bytes(3 * kSealedPieceBytes, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<char>(i * 7 % 251);
+  }
+  const Digest digest = Sha256Of(bytes);
+  const std::string_view view = bytes;
   {
     auto storage = MustOpen(path_);
-    auto writer = storage->OpenBlobWriter(digest, 10);
-    ASSERT_THAT((*writer)->Append("0123"), IsOk());
+    auto writer = storage->OpenBlobWriter(digest, bytes.size());
+    ASSERT_THAT((*writer)->Append(view.substr(0, 2 * kSealedPieceBytes + 100)),
+                IsOk());
+    EXPECT_EQ((*writer)->offset(), 2 * kSealedPieceBytes + 100);
   }
   auto storage = MustOpen(path_);
-  auto writer = storage->OpenBlobWriter(digest, 10);
+  auto writer = storage->OpenBlobWriter(digest, bytes.size());
   ASSERT_THAT(writer, IsOk());
-  EXPECT_EQ((*writer)->offset(), 4);
-  ASSERT_THAT((*writer)->Append("456789"), IsOk());
+  ASSERT_EQ((*writer)->offset(), 2 * kSealedPieceBytes);
+  ASSERT_THAT((*writer)->Append(view.substr(2 * kSealedPieceBytes)), IsOk());
   ASSERT_THAT((*writer)->Commit(), IsOk());
-  EXPECT_THAT(storage->ReadBlob(digest), IsOk());
+  EXPECT_EQ(**storage->ReadBlob(digest), bytes);
 }
 
 TEST_F(SqliteDeviceStorageTest, WrongBytesAreThrownAway) {
@@ -305,18 +325,19 @@ TEST_F(SqliteDeviceStorageTest, DamagedBlobCountsAsAbsent) {
   const Digest digest = Sha256Of(std::string_view("package"));
   auto storage = MustOpen(path_);
   ASSERT_THAT(PutBlob(*storage, "package"), IsOk());
-  Overwrite(StrCat(path_, "/blobs/", digest.ToHex()), 2, "X");
+  Overwrite(OnlyCachedFile(), 40, "X");
   EXPECT_THAT(storage->ReadBlob(digest), StatusIs(absl::StatusCode::kNotFound));
 }
 
 TEST_F(SqliteDeviceStorageTest, CacheDropsWhatWasUsedLongestAgo) {
-  auto storage = MustOpen(path_, 2500);
+  // What is on the disk counts, seals included.
+  auto storage = MustOpen(path_, 2 * SealedSize(1000) + 500);
   const std::string a(1000, 'a'), b(1000, 'b'), c(1000, 'c');
-  ASSERT_THAT(PutBlob(*storage, a), IsOk());
   ASSERT_THAT(PutBlob(*storage, b), IsOk());
+  const std::string path_b = OnlyCachedFile();
+  ASSERT_THAT(PutBlob(*storage, a), IsOk());
   // File times may be as coarse as a timer tick: set what a later reading of
   // `a` would set.
-  const std::string path_b = StrCat(path_, "/blobs/", Sha256Of(b).ToHex());
   fs::last_write_time(path_b,
                       fs::last_write_time(path_b) - std::chrono::hours(1));
   ASSERT_THAT(storage->ReadBlob(Sha256Of(a)), IsOk());
@@ -332,6 +353,40 @@ TEST_F(SqliteDeviceStorageTest, BlobLargerThanTheCacheNamesTheSetting) {
   EXPECT_THAT(storage->OpenBlobWriter(Digest(), 101),
               StatusIs(absl::StatusCode::kResourceExhausted,
                        HasSubstr("maximum_state_bytes")));
+}
+
+// Many assignments, each with another model: what lies on the disk does not
+// grow with their number.
+TEST_F(SqliteDeviceStorageTest, StateIsBounded) {
+  constexpr uint64_t kCache = 300'000;
+  auto storage = MustOpen(path_, kCache);
+  const auto size_of = [this](const std::string& folder) {
+    uint64_t total = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+      if (entry.is_regular_file()) total += entry.file_size();
+    }
+    return total;
+  };
+  uint64_t early = 0;
+  for (int i = 0; i < 60; ++i) {
+    ASSERT_THAT(PutBlob(*storage, StrCat(i, std::string(70'000, 'm'))), IsOk());
+    {
+      // A fetch that is broken off and never taken up again.
+      const std::string never = StrCat("never", i);
+      auto writer = storage->OpenBlobWriter(Sha256Of(never), 80'000);
+      ASSERT_THAT(writer, IsOk());
+      ASSERT_THAT((*writer)->Append(std::string(70'000, 'n')), IsOk());
+    }
+    const AssignmentId id(StrCat("a", i));
+    assignment_.set_assignment_id(id.value());
+    ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
+    ASSERT_THAT(storage->SaveSnapshot(id, std::string(5000, 's')), IsOk());
+    ASSERT_THAT(storage->SaveUpdate(finished_, {id, Digest()}, update_),
+                IsOk());
+    ASSERT_LE(size_of(StrCat(path_, "/cache")), kCache);
+    if (i == 20) early = size_of(path_);
+  }
+  EXPECT_LE(size_of(path_), early + 300'000);
 }
 
 TEST_F(SqliteDeviceStorageTest, FullDiskKeepsWhatWasThere) {
