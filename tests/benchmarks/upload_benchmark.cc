@@ -79,6 +79,11 @@ class SpoolingCoordinator final : public Coordinator {
                Done<v1::CheckInResponse> done) override {
     done(absl::UnimplementedError("not measured"));
   }
+  absl::StatusOr<std::unique_ptr<SecureStream>> JoinSecureAggregation(
+      absl::Time, const Peer&, const v1::SecureAggregationJoin&,
+      SecureSink) override {
+    return absl::UnimplementedError("not measured");
+  }
   void Report(absl::Time, const Peer&, const v1::ReportRequest&,
               Done<v1::ReportResponse> done) override {
     done(absl::UnimplementedError("not measured"));
