@@ -1,82 +1,84 @@
 #include "mledge/aggregation/secagg/hadamard.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 
+#include "mledge/aggregation/secagg/internal/hadamard_kernel.h"
 #include "mledge/aggregation/secagg/keyed_stream.h"
 #include "mledge/core/strings.h"
 
 namespace mledge::secagg {
 namespace {
 
+using secagg_internal::HadamardSink;
+using secagg_internal::HadamardSource;
+using secagg_internal::kHadamardBlock;
+using secagg_internal::TransformBlock;
+using secagg_internal::TransformColumns;
+
 constexpr int64_t kMostCoordinates = int64_t{1} << 40;
 constexpr int64_t kPaddingDivisor = 100;  // at most 1 %
-// Stays in the first cache.
-constexpr size_t kCached = 4096;
-constexpr size_t kSmall = 8;
 
-void Butterflies(float* values, size_t half) {
-  for (size_t i = 0; i < half; ++i) {
-    const float a = values[i];
-    const float b = values[half + i];
-    values[i] = a + b;
-    values[half + i] = a - b;
-  }
-}
+// The signs of one chunk after another, each of which begins at a whole byte of
+// the stream, or shares its only byte with its neighbours.
+class ChunkSigns {
+ public:
+  explicit ChunkSigns(const Digest& seed)
+      : stream_(seed.bytes, "rotation signs") {}
 
-// The last three steps of a transform, in registers.
-void TransformSmall(float* values) {
-  std::array<float, kSmall> a;
-  std::array<float, kSmall> b;
-  std::copy_n(values, kSmall, a.begin());
-  for (size_t i = 0; i < 4; ++i) {
-    b[i] = a[i] + a[i + 4];
-    b[i + 4] = a[i] - a[i + 4];
-  }
-  for (const size_t i : {0, 1, 4, 5}) {
-    a[i] = b[i] + b[i + 2];
-    a[i + 2] = b[i] - b[i + 2];
-  }
-  for (size_t i = 0; i < kSmall; i += 2) {
-    values[i] = a[i] + a[i + 1];
-    values[i + 1] = a[i] - a[i + 1];
-  }
-}
-
-// The Walsh–Hadamard transform without its factor. Large ones halve themselves,
-// so that most passes stay in the cache. Size: a power of two.
-void Transform(float* values, size_t size) {
-  if (size > kCached) {
-    Butterflies(values, size / 2);
-    Transform(values, size / 2);
-    Transform(values + size / 2, size / 2);
-    return;
-  }
-  size_t half = size / 2;
-  for (; half >= kSmall; half /= 2) {
-    for (size_t i = 0; i < size; i += 2 * half) Butterflies(values + i, half);
-  }
-  if (size >= kSmall) {
-    for (size_t i = 0; i < size; i += kSmall) TransformSmall(values + i);
-    return;
-  }
-  for (; half > 0; half /= 2) {
-    for (size_t i = 0; i < size; i += 2 * half) Butterflies(values + i, half);
-  }
-}
-
-void TransformChunks(std::span<const HadamardRotation::Chunk> chunks,
-                     std::span<float> padded) {
-  for (const HadamardRotation::Chunk& chunk : chunks) {
+  // Bit 0 of the first byte is the sign of the chunk's first value; valid until
+  // the next call.
+  const uint8_t* Next(const HadamardRotation::Chunk& chunk) {
     const auto size = static_cast<size_t>(chunk.size);
-    float* const values = padded.data() + chunk.begin;
-    Transform(values, size);
-    const auto factor =
-        static_cast<float>(1 / std::sqrt(static_cast<double>(chunk.size)));
-    for (size_t i = 0; i < size; ++i) values[i] *= factor;
+    if (chunk.begin % 8 != 0) {
+      // The last chunks, of fewer than 8 values.
+      bits_[0] = static_cast<uint8_t>(last_ >> (chunk.begin % 8));
+      return bits_.data();
+    }
+    bits_.resize((size + 7) / 8);
+    stream_.Fill(bits_);
+    last_ = bits_.back();
+    return bits_.data();
+  }
+
+ private:
+  KeyedStream stream_;
+  std::vector<uint8_t> bits_;
+  uint8_t last_ = 0;
+};
+
+float FactorOf(const HadamardRotation::Chunk& chunk) {
+  return static_cast<float>(1 / std::sqrt(static_cast<double>(chunk.size)));
+}
+
+// What the unpadded vector has of a chunk.
+template <typename Float>
+std::span<Float> ChunkOf(const HadamardRotation::Chunk& chunk,
+                         std::span<Float> values) {
+  const auto begin = std::min(static_cast<size_t>(chunk.begin), values.size());
+  return values.subspan(
+      begin, std::min(static_cast<size_t>(chunk.size), values.size() - begin));
+}
+
+// From `source` to `sink` through `memory`, all of the chunk's size or, source
+// and sink, shorter.
+void TransformChunk(HadamardSource source, size_t size, float factor,
+                    float* memory, HadamardSink sink) {
+  if (size <= kHadamardBlock) {
+    TransformBlock(source, size, factor, sink);
+    return;
+  }
+  TransformColumns(source, size / kHadamardBlock, memory);
+  for (size_t begin = 0; begin < size; begin += kHadamardBlock) {
+    const size_t left = sink.size > begin ? sink.size - begin : 0;
+    TransformBlock(
+        {.values = memory + begin, .size = kHadamardBlock}, kHadamardBlock,
+        factor,
+        {.values = sink.values + std::min(begin, sink.size),
+         .size = std::min(left, kHadamardBlock),
+         .signs = sink.signs == nullptr ? nullptr : sink.signs + begin / 8});
   }
 }
 
@@ -106,20 +108,6 @@ absl::StatusOr<HadamardRotation> HadamardRotation::Create(int64_t size,
   return rotation;
 }
 
-void HadamardRotation::FlipSigns(std::span<float> padded) const {
-  KeyedStream stream(seed_.bytes, "rotation signs");
-  std::array<uint8_t, 512> bits;
-  for (size_t begin = 0; begin < padded.size(); begin += 8 * bits.size()) {
-    const size_t count = std::min(8 * bits.size(), padded.size() - begin);
-    stream.Fill(std::span(bits).first((count + 7) / 8));
-    for (size_t i = 0; i < count; ++i) {
-      const uint32_t sign = uint32_t{bits[i / 8]} >> (i % 8) << 31;
-      padded[begin + i] = std::bit_cast<float>(
-          std::bit_cast<uint32_t>(padded[begin + i]) ^ sign);
-    }
-  }
-}
-
 absl::Status HadamardRotation::Rotate(std::span<const float> values,
                                       std::span<float> padded) const {
   if (static_cast<int64_t>(values.size()) != size_ ||
@@ -128,10 +116,17 @@ absl::Status HadamardRotation::Rotate(std::span<const float> values,
         StrCat("rotating ", values.size(), " values into ", padded.size(),
                "; the rotation takes ", size_, " into ", padded_size_));
   }
-  std::fill(std::copy(values.begin(), values.end(), padded.begin()),
-            padded.end(), 0.0F);
-  FlipSigns(padded);
-  TransformChunks(chunks_, padded);
+  ChunkSigns signs(seed_);
+  for (const Chunk& chunk : chunks_) {
+    const auto size = static_cast<size_t>(chunk.size);
+    const std::span<const float> source = ChunkOf(chunk, values);
+    float* const rotated = padded.data() + chunk.begin;
+    TransformChunk({.values = source.data(),
+                    .size = source.size(),
+                    .signs = signs.Next(chunk)},
+                   size, FactorOf(chunk), rotated,
+                   {.values = rotated, .size = size});
+  }
   return absl::OkStatus();
 }
 
@@ -143,9 +138,17 @@ absl::Status HadamardRotation::Invert(std::span<float> padded,
         StrCat("rotating ", padded.size(), " values back into ", values.size(),
                "; the rotation takes ", padded_size_, " into ", size_));
   }
-  TransformChunks(chunks_, padded);
-  FlipSigns(padded);
-  std::copy_n(padded.begin(), values.size(), values.begin());
+  ChunkSigns signs(seed_);
+  for (const Chunk& chunk : chunks_) {
+    const auto size = static_cast<size_t>(chunk.size);
+    float* const rotated = padded.data() + chunk.begin;
+    const std::span<float> sink = ChunkOf(chunk, values);
+    TransformChunk({.values = rotated, .size = size}, size, FactorOf(chunk),
+                   rotated,
+                   {.values = sink.data(),
+                    .size = sink.size(),
+                    .signs = signs.Next(chunk)});
+  }
   return absl::OkStatus();
 }
 

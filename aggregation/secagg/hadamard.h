@@ -46,7 +46,6 @@ class HadamardRotation {
  private:
   HadamardRotation(int64_t size, const Digest& seed)
       : size_(size), seed_(seed) {}
-  void FlipSigns(std::span<float> padded) const;
 
   int64_t size_;
   Digest seed_;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <vector>
 
+#include "mledge/aggregation/secagg/internal/hadamard_kernel.h"
 #include "mledge/aggregation/secagg/keyed_stream.h"
 #include "mledge/core/training_random.h"
 #include "mledge/tests/support/status_matchers.h"
@@ -74,6 +75,62 @@ TEST(HadamardTest, IsTheMatrixOfTheDefinition) {
     }
     EXPECT_NEAR(padded[i], sum / 8, 1e-5);
   }
+}
+
+// Signs, then the textbook's loop from far to near, then the factor, in float
+// and one after another: the fast ways give the same bits.
+std::vector<float> TextbookRotation(const HadamardRotation& rotation,
+                                    const Digest& seed,
+                                    std::vector<float> values) {
+  values.resize(static_cast<size_t>(rotation.padded_size()));
+  KeyedStream stream(seed.bytes, "rotation signs");
+  std::vector<uint8_t> signs((values.size() + 7) / 8);
+  stream.Fill(signs);
+  for (size_t i = 0; i < values.size(); ++i) {
+    if ((signs[i / 8] >> (i % 8) & 1) != 0) values[i] = -values[i];
+  }
+  for (const HadamardRotation::Chunk& chunk : rotation.chunks()) {
+    float* const chunk_values = values.data() + chunk.begin;
+    for (int64_t half = chunk.size / 2; half > 0; half /= 2) {
+      for (int64_t i = 0; i < chunk.size; ++i) {
+        if ((i & half) != 0) continue;
+        const float a = chunk_values[i];
+        const float b = chunk_values[i + half];
+        chunk_values[i] = a + b;
+        chunk_values[i + half] = a - b;
+      }
+    }
+    const auto factor =
+        static_cast<float>(1 / std::sqrt(static_cast<double>(chunk.size)));
+    for (int64_t i = 0; i < chunk.size; ++i) chunk_values[i] *= factor;
+  }
+  return values;
+}
+
+TEST(HadamardTest, EveryKernelGivesTheTextbooksBits) {
+  size_t count = 0;
+  const char* const* names = secagg_internal::HadamardKernelNames(&count);
+  const Digest seed = Sha256Of("seed");
+  for (size_t k = 0; k < count; ++k) {
+    ASSERT_TRUE(secagg_internal::UseHadamardKernel(names[k]));
+    for (const int64_t size :
+         {int64_t{1}, int64_t{3}, int64_t{7}, int64_t{63}, int64_t{100},
+          int64_t{127}, int64_t{4096}, int64_t{8191}, int64_t{8192},
+          int64_t{100'003}, (int64_t{1} << 20) - 1, (int64_t{1} << 21) + 5}) {
+      const auto rotation = HadamardRotation::Create(size, seed);
+      const std::vector<float> values = Draw(size);
+      std::vector<float> padded(static_cast<size_t>(rotation->padded_size()));
+      ASSERT_THAT(rotation->Rotate(values, padded), IsOk());
+      EXPECT_EQ(padded, TextbookRotation(*rotation, seed, values))
+          << names[k] << " " << size;
+      std::vector<float> back(values.size());
+      ASSERT_THAT(rotation->Invert(padded, back), IsOk());
+      for (size_t i = 0; i < values.size(); ++i) {
+        ASSERT_NEAR(back[i], values[i], 1e-5) << names[k] << " " << i;
+      }
+    }
+  }
+  EXPECT_FALSE(secagg_internal::UseHadamardKernel("abacus"));
 }
 
 TEST(HadamardTest, SpreadsASpike) {
