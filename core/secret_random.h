@@ -17,6 +17,9 @@ namespace mledge {
 class SecretRandom {
  public:
   virtual ~SecretRandom() = default;
+  // Whether others could know what it draws, so that what it hides is not
+  // hidden: only simulations and tests have such ones.
+  virtual bool IsPredictable() const { return false; }
   // Fills `out`. Ends the process if the generator fails: there is no safe way
   // to go on with predictable secrets. Thread-safe.
   virtual void Fill(std::span<uint8_t> out) = 0;

@@ -30,6 +30,8 @@ namespace mledge {
 inline constexpr std::string_view kTaskContext = "task";
 inline constexpr std::string_view kPackageContext = "package";
 inline constexpr std::string_view kModelVersionContext = "model-version";
+inline constexpr std::string_view kLedgerHeadContext = "ledger-head";
+inline constexpr std::string_view kLedgerAdoptionContext = "ledger-adoption";
 
 class Signer {
  public:

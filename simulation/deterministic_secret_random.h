@@ -28,6 +28,7 @@ class DeterministicSecretRandom final : public SecretRandom {
                  .ordinal = ordinal,
                  .purpose = purpose}) {}
 
+  bool IsPredictable() const override { return true; }
   void Fill(std::span<uint8_t> out) override {
     MutexLock lock(&mutex_);
     for (uint8_t& byte : out) byte = static_cast<uint8_t>(random_.NextU32());
