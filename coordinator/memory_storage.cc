@@ -140,11 +140,31 @@ absl::StatusOr<StoredState> MemoryStorage::Load() {
   for (const auto& [id, events] : events_) {
     state.last_event_sequence[id] = events.empty() ? 0 : events.back().sequence;
   }
+  for (const auto& [key, entry] : ledger_) {
+    state.ledger.push_back({key.first, entry});
+  }
+  for (const auto& [key, record] : participations_) {
+    if (tasks_.at(key.first).state == TaskState::kRunning) {
+      state.participations.push_back({key.first, key.second, record});
+    }
+  }
   return state;
 }
 
 absl::Status MemoryStorage::Commit(const Transaction& transaction) {
   MutexLock lock(&mutex_);
+  for (const LedgerRecord& record : transaction.ledger) {
+    const auto found = ledger_.find({record.task, record.entry.sequence});
+    if (found != ledger_.end() && found->second != record.entry) {
+      return LedgerEntryExists(record);
+    }
+  }
+  for (const LedgerRecord& record : transaction.ledger) {
+    ledger_[{record.task, record.entry.sequence}] = record.entry;
+  }
+  for (const ParticipationRow& row : transaction.participations) {
+    participations_[{row.task, row.device}] = row.record;
+  }
   for (const TaskRecord& record : transaction.tasks) {
     tasks_[record.id] = record;
   }
@@ -194,8 +214,9 @@ void MemoryStorage::Keep(const VersionRecord& record) {
     if (key != old->first && version.parameters == parameters) return;
   }
   blobs_.erase(parameters);
-  if (old->second.optimizer_state.has_value()) {
-    blobs_.erase(*old->second.optimizer_state);
+  for (const auto& state :
+       {old->second.optimizer_state, old->second.noise_state}) {
+    if (state.has_value()) blobs_.erase(*state);
   }
 }
 
@@ -248,8 +269,8 @@ absl::Status MemoryStorage::CollectGarbage() {
   }
   for (const auto& [key, version] : versions_) {
     named.insert(version.parameters);
-    if (version.optimizer_state.has_value()) {
-      named.insert(*version.optimizer_state);
+    for (const auto& state : {version.optimizer_state, version.noise_state}) {
+      if (state.has_value()) named.insert(*state);
     }
   }
   for (const auto& [key, slots] : checkpoints_) {

@@ -93,6 +93,10 @@ class MemoryStorage final : public CoordinatorStorage {
       checkpoints_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<DeviceId, DeviceRecord> devices_ ABSL_GUARDED_BY(mutex_);
   std::map<TaskId, std::vector<EventRecord>> events_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<TaskId, int64_t>, StoredLedgerEntry> ledger_
+      ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<TaskId, DeviceId>, ParticipationRecord> participations_
+      ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<Digest, std::shared_ptr<const std::string>> blobs_
       ABSL_GUARDED_BY(mutex_);
   std::map<AssignmentId, std::shared_ptr<Spool>> spools_

@@ -42,7 +42,7 @@ absl::StatusOr<std::shared_ptr<const BlobReader>> OpenNamedBlob(
 bool Transaction::empty() const {
   return tasks.empty() && versions.empty() && assignments.empty() &&
          rounds.empty() && checkpoints.empty() && devices.empty() &&
-         events.empty();
+         events.empty() && ledger.empty() && participations.empty();
 }
 
 void Transaction::Append(Transaction other) {
@@ -54,6 +54,16 @@ void Transaction::Append(Transaction other) {
   AppendAll(checkpoints, other.checkpoints);
   AppendAll(devices, other.devices);
   AppendAll(events, other.events);
+  AppendAll(ledger, other.ledger);
+  AppendAll(participations, other.participations);
+}
+
+absl::Status LedgerEntryExists(const LedgerRecord& record) {
+  return absl::DataLossError(
+      StrCat("the privacy ledger of task ", record.task.value(),
+             " has another entry ", record.entry.sequence,
+             " already, and an entry is never rewritten: another program has "
+             "written into the state directory; restore it from a backup"));
 }
 
 absl::Status SpoolWriter::Adopt(Update update, UpdateContext context) {

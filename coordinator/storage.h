@@ -16,6 +16,8 @@
 #include "mledge/core/ids.h"
 #include "mledge/core/sha256.h"
 #include "mledge/core/update.h"
+#include "mledge/privacy/ledger/ledger.h"
+#include "mledge/privacy/matrix/participation.h"
 
 // What the coordinator must not lose, and the interface to where it is kept:
 // records (small, changed in transactions), blobs (large, named by content) and
@@ -43,6 +45,11 @@ struct TaskRecord {
   uint64_t bytes_sent = 0;
   // Of the last session of secure aggregation. Numbers are never used again.
   uint64_t secure_session = 0;
+  // Where the task's privacy ledger ends; number 0: it has none.
+  LedgerHead ledger;
+  // A head that devices know and the ledger lacks: the task rests until an
+  // operator adopts it. Number 0: there is none.
+  LedgerHead lost_head;
 };
 
 struct VersionRecord {
@@ -52,6 +59,10 @@ struct VersionRecord {
   Digest parameters;  // blob: little-endian float32 of the flat vector
   uint64_t parameters_size_in_bytes = 0;
   std::optional<Digest> optimizer_state;  // blob
+  // Blob, secret: what correlated noise remembers of earlier rounds.
+  std::optional<Digest> noise_state;
+  // Of the round that trains from this version; 0: the task's own.
+  double clip_norm = 0;
   std::string signed_statement;  // serialized SignedMessage, "model-version"
   absl::Time published_at;
 };
@@ -113,9 +124,23 @@ struct EventRecord {
   std::string event;     // serialized TaskEvent
 };
 
+// An entry of a task's privacy ledger.
+struct LedgerRecord {
+  TaskId task;
+  StoredLedgerEntry entry;
+};
+
+// How often, and when last, a device's update was in a sum of a private task.
+struct ParticipationRow {
+  TaskId task;
+  DeviceId device;
+  ParticipationRecord record;
+};
+
 // Written whole or not at all. Records replace those of the same key: task id;
 // task and version; assignment id; task and round; task, round and slot; device
-// id; task and sequence.
+// id; task and sequence; task and device. Entries of a ledger replace nothing:
+// the same once more is a success, another one of the same number is DATA_LOSS.
 struct Transaction {
   std::vector<TaskRecord> tasks;
   std::vector<VersionRecord> versions;
@@ -124,15 +149,21 @@ struct Transaction {
   std::vector<CheckpointRecord> checkpoints;
   std::vector<DeviceRecord> devices;
   std::vector<EventRecord> events;
+  std::vector<LedgerRecord> ledger;
+  std::vector<ParticipationRow> participations;
 
   bool empty() const;
   // Appends the records of `other`, which win over earlier ones of their key.
   void Append(Transaction other);
 };
 
+// DATA_LOSS: what a storage says of an entry whose number is taken by another.
+absl::Status LedgerEntryExists(const LedgerRecord& record);
+
 // Everything at the start. Assignments: of each running task, those of its
 // unfinished rounds, of its last finished round, and all evaluations of a round
-// of which one is still issued.
+// of which one is still issued. Ledgers in the order of their entries.
+// Participations: of running tasks.
 struct StoredState {
   std::vector<TaskRecord> tasks;
   std::vector<VersionRecord> versions;
@@ -141,6 +172,8 @@ struct StoredState {
   std::vector<CheckpointRecord> checkpoints;
   std::vector<DeviceRecord> devices;
   std::map<TaskId, int64_t> last_event_sequence;
+  std::vector<LedgerRecord> ledger;
+  std::vector<ParticipationRow> participations;
 };
 
 class BlobReader {

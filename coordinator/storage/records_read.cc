@@ -1,3 +1,4 @@
+#include <bit>
 #include <cstdint>
 #include <limits>
 #include <utility>
@@ -72,6 +73,8 @@ absl::Status LoadTasks(Database& database, std::vector<TaskRecord>* out) {
     if (!more) return absl::OkStatus();
     MLEDGE_ASSIGN_OR_RETURN(const Digest signed_task, DigestOf(row, 1));
     MLEDGE_ASSIGN_OR_RETURN(const Digest package, DigestOf(row, 2));
+    MLEDGE_ASSIGN_OR_RETURN(const Digest ledger_hash, DigestOf(row, 13));
+    MLEDGE_ASSIGN_OR_RETURN(const Digest lost_hash, DigestOf(row, 15));
     out->push_back({.id = TaskId(row.Bytes(0)),
                     .signed_task = signed_task,
                     .package = package,
@@ -83,7 +86,9 @@ absl::Status LoadTasks(Database& database, std::vector<TaskRecord>* out) {
                     .version = VersionNumber(row.Integer(8)),
                     .bytes_received = static_cast<uint64_t>(row.Integer(9)),
                     .bytes_sent = static_cast<uint64_t>(row.Integer(10)),
-                    .secure_session = static_cast<uint64_t>(row.Integer(11))});
+                    .secure_session = static_cast<uint64_t>(row.Integer(11)),
+                    .ledger = {row.Integer(12), ledger_hash},
+                    .lost_head = {row.Integer(14), lost_hash}});
   }
 }
 
@@ -96,6 +101,8 @@ absl::Status LoadVersions(Database& database, std::vector<VersionRecord>* out) {
     MLEDGE_ASSIGN_OR_RETURN(const Digest parameters, DigestOf(row, 3));
     MLEDGE_ASSIGN_OR_RETURN(const std::optional<Digest> optimizer_state,
                             OptionalDigestOf(row, 5));
+    MLEDGE_ASSIGN_OR_RETURN(const std::optional<Digest> noise_state,
+                            OptionalDigestOf(row, 8));
     out->push_back(
         {.task = TaskId(row.Bytes(0)),
          .version = VersionNumber(row.Integer(1)),
@@ -103,6 +110,8 @@ absl::Status LoadVersions(Database& database, std::vector<VersionRecord>* out) {
          .parameters = parameters,
          .parameters_size_in_bytes = static_cast<uint64_t>(row.Integer(4)),
          .optimizer_state = optimizer_state,
+         .noise_state = noise_state,
+         .clip_norm = std::bit_cast<double>(row.Integer(9)),
          .signed_statement = row.Bytes(6),
          .published_at = TimeOf(row.Integer(7))});
   }
@@ -212,6 +221,38 @@ absl::Status LoadLastEvents(Database& database,
   }
 }
 
+absl::Status LoadLedger(Database& database, std::vector<LedgerRecord>* out) {
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement row,
+      database.Prepare("SELECT * FROM ledger ORDER BY task, sequence"));
+  while (true) {
+    MLEDGE_ASSIGN_OR_RETURN(const bool more, row.Step());
+    if (!more) return absl::OkStatus();
+    MLEDGE_ASSIGN_OR_RETURN(const Digest hash, DigestOf(row, 3));
+    out->push_back(
+        {.task = TaskId(row.Bytes(0)),
+         .entry = {
+             .sequence = row.Integer(1), .entry = row.Bytes(2), .hash = hash}});
+  }
+}
+
+absl::Status LoadParticipations(Database& database,
+                                std::vector<ParticipationRow>* out) {
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement row,
+      database.Prepare("SELECT p.* FROM participations p JOIN tasks t ON "
+                       "t.id = p.task WHERE t.state = 0"));
+  while (true) {
+    MLEDGE_ASSIGN_OR_RETURN(const bool more, row.Step());
+    if (!more) return absl::OkStatus();
+    ParticipationRecord record = {.participations = row.Integer(2)};
+    if (row.Integer(3) >= 0) record.last_round = row.Integer(3);
+    out->push_back({.task = TaskId(row.Bytes(0)),
+                    .device = DeviceId(row.Bytes(1)),
+                    .record = record});
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<StoredState> LoadRecords(Database& database) {
@@ -223,6 +264,8 @@ absl::StatusOr<StoredState> LoadRecords(Database& database) {
   MLEDGE_RETURN_IF_ERROR(LoadCheckpoints(database, &state.checkpoints));
   MLEDGE_RETURN_IF_ERROR(LoadDevices(database, &state.devices));
   MLEDGE_RETURN_IF_ERROR(LoadLastEvents(database, &state.last_event_sequence));
+  MLEDGE_RETURN_IF_ERROR(LoadLedger(database, &state.ledger));
+  MLEDGE_RETURN_IF_ERROR(LoadParticipations(database, &state.participations));
   return state;
 }
 
@@ -263,6 +306,7 @@ SELECT signed_task FROM tasks
 UNION SELECT package FROM tasks
 UNION SELECT parameters FROM versions
 UNION SELECT optimizer_state FROM versions WHERE optimizer_state IS NOT NULL
+UNION SELECT noise_state FROM versions WHERE noise_state IS NOT NULL
 UNION SELECT sum FROM checkpoints)sql"));
   std::set<Digest> blobs;
   while (true) {

@@ -1,3 +1,4 @@
+#include <bit>
 #include <cstdint>
 
 #include "mledge/coordinator/storage/records.h"
@@ -36,7 +37,7 @@ std::string EncodeIds(const std::vector<AssignmentId>& ids) {
 absl::Status Write(Database& database, const TaskRecord& task) {
   MLEDGE_ASSIGN_OR_RETURN(
       Statement row, database.Prepare("INSERT OR REPLACE INTO tasks VALUES "
-                                      "(?,?,?,?,?,?,?,?,?,?,?,?)"));
+                                      "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"));
   return row.BindText(task.id.value())
       .BindBlob(task.signed_task.ToBytes())
       .BindBlob(task.package.ToBytes())
@@ -49,6 +50,10 @@ absl::Status Write(Database& database, const TaskRecord& task) {
       .Bind(static_cast<int64_t>(task.bytes_received))
       .Bind(static_cast<int64_t>(task.bytes_sent))
       .Bind(task.secure_session)
+      .Bind(task.ledger.sequence)
+      .BindBlob(task.ledger.hash.ToBytes())
+      .Bind(task.lost_head.sequence)
+      .BindBlob(task.lost_head.hash.ToBytes())
       .Run();
 }
 
@@ -56,16 +61,16 @@ absl::Status Write(Database& database, const VersionRecord& version) {
   MLEDGE_ASSIGN_OR_RETURN(
       Statement row,
       database.Prepare(
-          "INSERT OR REPLACE INTO versions VALUES (?,?,?,?,?,?,?,?)"));
+          "INSERT OR REPLACE INTO versions VALUES (?,?,?,?,?,?,?,?,?,?)"));
   row.BindText(version.task.value())
       .Bind(version.version.value())
       .Bind(version.round.value())
       .BindBlob(version.parameters.ToBytes())
       .Bind(static_cast<int64_t>(version.parameters_size_in_bytes));
   BindOptional(row, version.optimizer_state);
-  return row.BindBlob(version.signed_statement)
-      .Bind(ToColumn(version.published_at))
-      .Run();
+  row.BindBlob(version.signed_statement).Bind(ToColumn(version.published_at));
+  BindOptional(row, version.noise_state);
+  return row.Bind(std::bit_cast<int64_t>(version.clip_norm)).Run();
 }
 
 absl::Status Write(Database& database, const AssignmentRecord& assignment) {
@@ -151,6 +156,43 @@ absl::Status Write(Database& database, const EventRecord& event) {
       .Run();
 }
 
+absl::Status Write(Database& database, const LedgerRecord& record) {
+  {
+    // A transaction whose commit was reported as failed may have got there.
+    MLEDGE_ASSIGN_OR_RETURN(
+        Statement row,
+        database.Prepare(
+            "SELECT entry, hash FROM ledger WHERE task = ? AND sequence = ?"));
+    row.BindText(record.task.value()).Bind(record.entry.sequence);
+    MLEDGE_ASSIGN_OR_RETURN(const bool found, row.Step());
+    if (found) {
+      return row.Bytes(0) == record.entry.entry &&
+                     row.Bytes(1) == record.entry.hash.ToBytes()
+                 ? absl::OkStatus()
+                 : LedgerEntryExists(record);
+    }
+  }
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement row, database.Prepare("INSERT INTO ledger VALUES (?,?,?,?)"));
+  return row.BindText(record.task.value())
+      .Bind(record.entry.sequence)
+      .BindBlob(record.entry.entry)
+      .BindBlob(record.entry.hash.ToBytes())
+      .Run();
+}
+
+absl::Status Write(Database& database, const ParticipationRow& row) {
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement statement,
+      database.Prepare(
+          "INSERT OR REPLACE INTO participations VALUES (?,?,?,?)"));
+  return statement.BindText(row.task.value())
+      .BindText(row.device.value())
+      .Bind(row.record.participations)
+      .Bind(row.record.last_round.value_or(-1))
+      .Run();
+}
+
 template <typename Record>
 absl::Status WriteAll(Database& database, const std::vector<Record>& records) {
   for (const Record& record : records) {
@@ -169,7 +211,9 @@ absl::Status WriteRecords(Database& database, const Transaction& transaction) {
   MLEDGE_RETURN_IF_ERROR(WriteAll(database, transaction.checkpoints));
   MLEDGE_RETURN_IF_ERROR(WriteAll(database, transaction.rounds));
   MLEDGE_RETURN_IF_ERROR(WriteAll(database, transaction.devices));
-  return WriteAll(database, transaction.events);
+  MLEDGE_RETURN_IF_ERROR(WriteAll(database, transaction.events));
+  MLEDGE_RETURN_IF_ERROR(WriteAll(database, transaction.ledger));
+  return WriteAll(database, transaction.participations);
 }
 
 std::set<Digest> BlobsNamedBy(const Transaction& transaction) {
@@ -181,6 +225,7 @@ std::set<Digest> BlobsNamedBy(const Transaction& transaction) {
   for (const VersionRecord& version : transaction.versions) {
     blobs.insert(version.parameters);
     if (version.optimizer_state) blobs.insert(*version.optimizer_state);
+    if (version.noise_state) blobs.insert(*version.noise_state);
   }
   for (const CheckpointRecord& checkpoint : transaction.checkpoints) {
     blobs.insert(checkpoint.sum);

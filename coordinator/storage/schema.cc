@@ -10,7 +10,7 @@ namespace {
 
 // Times are nanoseconds since the Unix epoch; digests are blobs of 32 bytes;
 // states and kinds are the numbers of the enums in storage.h.
-constexpr std::array<const char*, 4> kMigrations = {
+constexpr std::array<const char*, 5> kMigrations = {
     // 1
     R"sql(
 CREATE TABLE owner (
@@ -107,6 +107,38 @@ ALTER TABLE devices ADD COLUMN last_assigned TEXT NOT NULL DEFAULT '';
     // 4: numbers of sessions of secure aggregation are never used again.
     R"sql(
 ALTER TABLE tasks ADD COLUMN secure_session INTEGER NOT NULL DEFAULT 0;
+)sql",
+    // 5: what private tasks have spent, by task and by device. `clip_norm` is
+    // the bits of a double.
+    R"sql(
+ALTER TABLE tasks ADD COLUMN ledger_sequence INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN ledger_hash BLOB NOT NULL
+  DEFAULT X'0000000000000000000000000000000000000000000000000000000000000000';
+ALTER TABLE tasks ADD COLUMN lost_sequence INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN lost_hash BLOB NOT NULL
+  DEFAULT X'0000000000000000000000000000000000000000000000000000000000000000';
+ALTER TABLE versions ADD COLUMN noise_state BLOB;
+ALTER TABLE versions ADD COLUMN clip_norm INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE ledger (
+  task TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  entry BLOB NOT NULL,
+  hash BLOB NOT NULL,
+  PRIMARY KEY (task, sequence)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER ledger_entries_are_never_rewritten BEFORE UPDATE ON ledger
+BEGIN SELECT RAISE(ABORT, 'an entry of the ledger is never rewritten'); END;
+CREATE TRIGGER ledger_entries_are_never_removed BEFORE DELETE ON ledger
+BEGIN SELECT RAISE(ABORT, 'an entry of the ledger is never removed'); END;
+
+CREATE TABLE participations (
+  task TEXT NOT NULL,
+  device TEXT NOT NULL,
+  participations INTEGER NOT NULL,
+  last_step INTEGER NOT NULL,
+  PRIMARY KEY (task, device)
+) STRICT, WITHOUT ROWID;
 )sql",
 };
 

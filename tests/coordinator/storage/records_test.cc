@@ -15,6 +15,7 @@ namespace mledge {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -66,6 +67,60 @@ class RecordsTest : public ::testing::Test {
   std::unique_ptr<Database> database_;
 };
 
+TEST_F(RecordsTest, LedgerComesBackInOrderAndIsNeverRewritten) {
+  const auto entry = [](int64_t sequence, const std::string& bytes) {
+    return LedgerRecord{TaskId("t"), {sequence, bytes, DigestOf(bytes)}};
+  };
+  Write({.tasks = {Task("t")}, .ledger = {entry(2, "b"), entry(1, "a")}});
+  // A commit that was reported as failed and is tried again.
+  Write({.ledger = {entry(2, "b"), entry(7, "c")}});
+  const StoredState state = Load();
+  ASSERT_THAT(state.ledger, SizeIs(3));
+  EXPECT_EQ(state.ledger[0].entry, entry(1, "a").entry);
+  EXPECT_EQ(state.ledger[2].entry, entry(7, "c").entry);
+  EXPECT_THAT(database_->InTransaction([&] {
+    return WriteRecords(*database_, {.ledger = {entry(2, "other")}});
+  }),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("entry 2")));
+  EXPECT_FALSE(database_->Execute("DELETE FROM ledger").ok());
+  EXPECT_FALSE(database_->Execute("UPDATE ledger SET entry = hash").ok());
+  EXPECT_EQ(Load().ledger.size(), 3u);
+}
+
+TEST_F(RecordsTest, ParticipationsOfRunningTasksComeBack) {
+  TaskRecord ended = Task("ended");
+  ended.state = TaskState::kCompleted;
+  const ParticipationRecord never;
+  const ParticipationRecord twice = {.participations = 2, .last_round = 5};
+  Write({.tasks = {Task("t"), ended},
+         .participations = {{TaskId("t"), DeviceId("a"), never},
+                            {TaskId("t"), DeviceId("b"), twice},
+                            {TaskId("ended"), DeviceId("a"), twice}}});
+  const StoredState state = Load();
+  ASSERT_THAT(state.participations, SizeIs(2));
+  EXPECT_EQ(state.participations[0].record, never);
+  EXPECT_EQ(state.participations[1].device, DeviceId("b"));
+  EXPECT_EQ(state.participations[1].record, twice);
+}
+
+TEST_F(RecordsTest, NoiseStateAndClipNormStayWithTheirVersion) {
+  VersionRecord version;
+  version.task = TaskId("t");
+  version.version = VersionNumber(3);
+  version.noise_state = DigestOf("noise");
+  version.clip_norm = 0.1;
+  Write({.tasks = {Task("t")}, .versions = {version}});
+  const StoredState state = Load();
+  ASSERT_THAT(state.versions, SizeIs(1));
+  EXPECT_EQ(state.versions[0].noise_state, DigestOf("noise"));
+  EXPECT_EQ(state.versions[0].clip_norm, 0.1);
+  const absl::StatusOr<std::set<Digest>> blobs = ReferencedBlobs(*database_);
+  ASSERT_THAT(blobs, IsOk());
+  EXPECT_TRUE(blobs->contains(DigestOf("noise")));
+  EXPECT_TRUE(
+      BlobsNamedBy({.versions = {version}}).contains(DigestOf("noise")));
+}
+
 TEST_F(RecordsTest, TaskComesBackWithEveryField) {
   TaskRecord task = Task("t");
   task.submitted_by = "alice";
@@ -76,6 +131,8 @@ TEST_F(RecordsTest, TaskComesBackWithEveryField) {
   task.version = VersionNumber(11);
   task.bytes_received = ~uint64_t{0};
   task.bytes_sent = 6;
+  task.ledger = {5, DigestOf("head")};
+  task.lost_head = {9, DigestOf("lost")};
   Write({.tasks = {task}});
   const StoredState state = Load();
   ASSERT_THAT(state.tasks, SizeIs(1));
@@ -91,6 +148,8 @@ TEST_F(RecordsTest, TaskComesBackWithEveryField) {
   EXPECT_EQ(read.version, task.version);
   EXPECT_EQ(read.bytes_received, task.bytes_received);
   EXPECT_EQ(read.bytes_sent, task.bytes_sent);
+  EXPECT_EQ(read.ledger, task.ledger);
+  EXPECT_EQ(read.lost_head, task.lost_head);
 }
 
 TEST_F(RecordsTest, VersionComesBackWithAndWithoutOptimizerState) {
