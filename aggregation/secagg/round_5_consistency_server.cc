@@ -97,7 +97,11 @@ void ServerGroup::CloseSigning(ServerEffects& effects) {
   }
   state_ = State::kApproving;
   deadline_ = absl::InfiniteFuture();
-  effects.push_back(ApproveUnmask{setup_.group, alive_.Count()});
+  ApproveUnmask approve{.group = setup_.group};
+  for (const uint32_t i : alive_.ToVector()) {
+    approve.devices.push_back(setup_.devices[i]);
+  }
+  effects.push_back(std::move(approve));
 }
 
 v1::SecaggServerMessage ServerGroup::SignaturesFor(uint32_t member) const {

@@ -115,7 +115,7 @@ struct RequestSetsWitness {
 // first unmasking (a privacy charge) is put there now; then OnUnmaskApproved.
 struct ApproveUnmask {
   uint32_t group = 0;
-  int64_t alive = 0;
+  std::vector<DeviceId> devices;
 };
 struct WakeServerAt {
   absl::Time time;
