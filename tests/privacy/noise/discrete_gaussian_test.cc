@@ -93,6 +93,38 @@ TEST(DiscreteGaussianTest, HugeNoiseHasItsVariance) {
   EXPECT_NEAR(std::sqrt(squares / (1 << 17)), 1, 0.012);
 }
 
+// Pitfall 9: noise made of floating-point numbers has low bits that are always
+// zero where it is large, and a tail that ends early.
+TEST(DiscreteGaussianTest, ReachesWhatFloatsDoNot) {
+  const auto gaussian = DiscreteGaussian::Create(0x1p80);
+  ASSERT_THAT(gaussian, IsOk());
+  TestSecretRandom random(6);
+  std::vector<int64_t> draws(1 << 17);
+  gaussian->Fill(random, draws);
+  int odd = 0;
+  for (const int64_t draw : draws) odd += static_cast<int>(draw & 1);
+  // Binomial(2^17, 1/2) within 6 deviations.
+  EXPECT_NEAR(odd, 1 << 16, 6 * std::sqrt(1 << 15));
+  // The table goes on to 13.4 deviations, where 2^-130 is left.
+  EXPECT_GE(gaussian->largest_magnitude(), 13 * std::ldexp(1, 40));
+}
+
+// Pitfall 10: no two batches of one generator share randomness. 10^6 draws; a
+// correlation within 6 standard errors.
+TEST(DiscreteGaussianTest, BatchesAreIndependent) {
+  TestSecretRandom random(8);
+  const auto gaussian = DiscreteGaussian::Create(100);
+  std::vector<int32_t> a(1'000'000);
+  std::vector<int32_t> b(a.size());
+  gaussian->Fill(random, a);
+  gaussian->Fill(random, b);
+  double products = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    products += static_cast<double>(a[i]) * b[i];
+  }
+  EXPECT_NEAR(products / 1e6 / 100, 0, 6e-3);
+}
+
 TEST(DiscreteGaussianTest, NoiseTooWideForThirtyTwoBitsEndsTheProcess) {
   const auto gaussian = DiscreteGaussian::Create(0x1p60);
   ASSERT_THAT(gaussian, IsOk());

@@ -6,7 +6,11 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <vector>
 
+#include "mledge/core/training_random.h"
+#include "mledge/privacy/noise/discrete_gaussian.h"
+#include "mledge/tests/privacy/test_secret_random.h"
 #include "mledge/tests/support/status_matchers.h"
 
 namespace mledge {
@@ -134,6 +138,59 @@ TEST(PlanDistributedNoiseTest, WrapsAreRareAndCounted) {
   // Four deviations and more: 2 exp(−8) at most.
   EXPECT_LE(plan->wrap_probability, 2 * std::exp(-8));
   EXPECT_NEAR(plan->expected_wraps, plan->wrap_probability * (1 << 20), 1e-9);
+}
+
+// Pitfall 7: values beyond half of the modulus wrap and bias the sum in
+// silence. 20 devices whose updates agree (the most that a sum can be), 4096
+// values each: what comes back from the modulus is the sum, noise aside, and
+// wraps are as rare as planned.
+TEST(PlanDistributedNoiseTest, SumsComeBackFromTheModulus) {
+  constexpr size_t kSize = 4096;
+  constexpr int kDevices = 20;
+  const auto plan = PlanDistributedNoise({.clip_norm = 1,
+                                          .dimension = kSize,
+                                          .cohort = kDevices,
+                                          .least_alive = kDevices,
+                                          .noise_multiplier = 0.5});
+  ASSERT_THAT(plan, IsOk());
+  TrainingRandom random({.purpose = "modulus"});
+  TestSecretRandom secret(3);
+  // As a rotation leaves it: spread evenly, signs at random.
+  std::vector<float> update(kSize);
+  for (float& value : update) {
+    value = random.UniformBelow(2) == 0 ? 1.0F / 64 : -1.0F / 64;
+  }
+  const DiscreteGaussian noise = *DiscreteGaussian::Create(plan->grid.variance);
+  std::vector<uint32_t> sum(kSize);
+  for (int device = 0; device < kDevices; ++device) {
+    std::vector<int32_t> q(kSize);
+    std::vector<int32_t> drawn(kSize);
+    ASSERT_THAT(RoundToGrid(update, plan->grid.fraction_bits, plan->grid.clip,
+                            plan->grid.sensitivity, secret, q),
+                IsOk());
+    noise.Fill(secret, drawn);
+    for (size_t i = 0; i < kSize; ++i) {
+      sum[i] += static_cast<uint32_t>(q[i]) + static_cast<uint32_t>(drawn[i]);
+    }
+  }
+  const int surplus = 32 - plan->modulus_bits;
+  const double deviation =
+      plan->grid.step() * std::sqrt(kDevices * (0.25 + plan->grid.variance));
+  int wraps = 0;
+  double squares = 0;
+  for (size_t i = 0; i < kSize; ++i) {
+    const int32_t centred = static_cast<int32_t>(sum[i] << surplus) >> surplus;
+    const double error = centred * plan->grid.step() - kDevices * update[i];
+    // 8 deviations of noise: less than 10^-11 among all of them.
+    if (std::abs(error) > 8 * deviation) {
+      ++wraps;
+    } else {
+      squares += error * error;
+    }
+  }
+  EXPECT_LE(wraps, std::ceil(plan->expected_wraps) + 1);
+  EXPECT_NEAR(std::sqrt(squares / kSize) / deviation, 1,
+              6 / std::sqrt(2.0 * kSize));
 }
 
 TEST(PlanDistributedNoiseTest, WithoutRotationOneCoordinateMayHoldEverything) {
