@@ -352,9 +352,9 @@ absl::StatusOr<BufferedToeplitz> OptimizeBuffers(
     }
   };
   for (int64_t count = 1; count <= buffers; ++count) {
-    const BufferedToeplitz fewer = best;
-    consider(SpreadBuffers(count, horizon));
-    if (count > 1) consider(WithOneMore(fewer, horizon));
+    std::vector<BufferedToeplitz> starts = {SpreadBuffers(count, horizon)};
+    if (count > 1) starts.push_back(WithOneMore(best, horizon));
+    for (const BufferedToeplitz& start : starts) consider(start);
   }
   return best;
 }
