@@ -17,11 +17,13 @@
 #include <fstream>
 #include <functional>
 #include <limits>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "mledge/core/secret_random.h"
+#include "mledge/core/sha256.h"
 #include "mledge/privacy/matrix/correlated_noise.h"
 #include "mledge/privacy/matrix/correlated_noise_plan.h"
 #include "mledge/privacy/matrix/discrete_gaussian_sampler.h"
@@ -122,14 +124,25 @@ bool Measure(const Case& c, int64_t parameters) {
       moved * Seconds([&] {
         std::memcpy(sum.data(), from.data(), from.size() * sizeof(from[0]));
       });
+  // The state on its way to a file, beside the hash that it ends with.
+  const double save = Seconds([&] {
+    const absl::Status status = (*noise)->Save(
+        [](std::span<const uint8_t>) { return absl::OkStatus(); });
+    if (!status.ok()) std::abort();
+  });
+  const std::span<const uint8_t> bytes(
+      reinterpret_cast<const uint8_t*>(from.data()),
+      from.size() * sizeof(from[0]));
+  const double hash =
+      static_cast<double>(plan->vectors) * Seconds([&] { Sha256Of(bytes); });
   std::printf(
       "%-12s kept %2lld vectors, peak %5.2f of %lld; grid 2^-%d, sigma %.3g; "
       "a round %.3f s, sampler alone %.3f s, filter %.3f s, copy %.3f s: "
-      "%.2f of the floors\n",
+      "%.2f of the floors; saved in %.3f s, SHA-256 alone %.3f s\n",
       c.name, static_cast<long long>(plan->vectors), vectors,
       static_cast<long long>(plan->vectors + 2), plan->options.fraction_bits,
       plan->options.standard_deviation, total, draws, filter, copy,
-      total / (draws + copy));
+      total / (draws + copy), save, hash);
   std::fflush(stdout);
   return vectors <= static_cast<double>(plan->vectors + 2);
 }
