@@ -1,0 +1,371 @@
+#include "mledge/privacy/plan/private_task.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <utility>
+
+#include "mledge/core/status_macros.h"
+#include "mledge/core/strings.h"
+#include "mledge/privacy/matrix/correlated_noise_plan.h"
+#include "mledge/privacy/noise/discrete_gaussian.h"
+#include "mledge/privacy/noise/distributed_noise.h"
+#include "mledge/privacy/plan/internal/noise_search.h"
+#include "mledge/privacy/plan/internal/strategy_choice.h"
+
+namespace mledge {
+namespace {
+
+using plan_internal::FindNoiseMultiplier;
+
+constexpr int kMostModulusBits = 32;  // secagg::Modulus
+// The count of clip bits is noised in these steps of one device.
+constexpr double kCountSteps = 0x1p20;
+
+// Who is in a sum that somebody sees.
+struct SumSize {
+  int64_t most = 0;    // updates
+  int64_t honest = 0;  // that stay to the end, at least
+};
+
+// The cohort as the task has it, or as large as the deployment's.
+struct CohortSize {
+  int64_t size = 0;
+  int64_t minimum = 0;
+  int64_t least_alive = 0;
+};
+
+CohortSize CohortOf(const v1::Task& task, int64_t size) {
+  const v1::Cohort& cohort = task.cohort();
+  const auto scaled = [&](int64_t devices) {
+    return size == cohort.size()
+               ? devices
+               : static_cast<int64_t>(std::floor(
+                     static_cast<double>(devices) * static_cast<double>(size) /
+                     static_cast<double>(cohort.size())));
+  };
+  return {.size = size,
+          .minimum = scaled(cohort.minimum()),
+          .least_alive = scaled(task.secure_aggregation().least_alive())};
+}
+
+// A session of n devices loses at most ⌊δn⌋ of them and never unmasks fewer
+// than least_alive; ⌊γn⌋ tell the observer what noise they added. The worst n
+// that may come about, in one group or several.
+absl::StatusOr<SumSize> SizeOfSums(const v1::Task& task,
+                                   const CohortSize& cohort) {
+  const v1::SecureAggregation& secure = task.secure_aggregation();
+  const int64_t group = secure.group_size();
+  const bool groups = group > 0 && group < cohort.size;
+  const int64_t most = groups ? group : cohort.size;
+  const int64_t fewest = std::max<int64_t>(
+      1, groups ? std::min(cohort.minimum, group / 2) : cohort.minimum);
+  const auto share = [](double fraction, int64_t n) {
+    return static_cast<int64_t>(std::floor(fraction * static_cast<double>(n)));
+  };
+  SumSize size = {.most = most, .honest = most};
+  for (int64_t n = fewest; n <= most; ++n) {
+    const int64_t alive =
+        std::max(cohort.least_alive, n - share(secure.dropout_fraction(), n));
+    size.honest = std::min(
+        size.honest, std::min(alive, n) - share(secure.corrupt_fraction(), n));
+  }
+  if (size.honest < 1) {
+    return absl::FailedPreconditionError(StrCat(
+        "privacy.mechanism is distributed, and of ", fewest, " to ", most,
+        " devices no honest one need be left at the end to add noise: "
+        "raise cohort.minimum or secure_aggregation.least_alive, or "
+        "lower dropout_fraction"));
+  }
+  return size;
+}
+
+void TakeGrid(const NoiseGrid& grid, PrivateTask* resolved) {
+  resolved->fraction_bits = grid.fraction_bits;
+  resolved->squared_norm_bound = grid.sensitivity.squared_norm_bound;
+  resolved->l2_sensitivity = grid.sensitivity.l2;
+  resolved->l1_sensitivity = grid.sensitivity.l1;
+}
+
+DiscreteGaussianEvent CountEvent(double count_noise) {
+  // Bits of ±1/2: a device that is zeroed out moves the count by 1/2.
+  return {.sigma = count_noise * kCountSteps,
+          .l2_sensitivity = kCountSteps / 2,
+          .l1_sensitivity = kCountSteps / 2,
+          .dimension = 1};
+}
+
+// The mechanisms, each with noise whose standard deviation is that many times
+// the sensitivity after rounding, or exactly `deviation` clip norms. Exactly
+// one of the two is positive.
+struct Level {
+  double multiplier = 0;
+  double deviation = 0;
+};
+
+absl::Status PlaceIndependentNoise(const Level& level, NoiseOrigin origin,
+                                   PrivateTask* resolved) {
+  MLEDGE_ASSIGN_OR_RETURN(
+      const NoiseGrid grid,
+      ChooseNoiseGrid({.clip_norm = 1,
+                       .dimension = resolved->dimension,
+                       .noise_multiplier = level.multiplier,
+                       .standard_deviation = level.deviation}));
+  TakeGrid(grid, resolved);
+  const GridNoise noise = {.variance = grid.variance};
+  (origin == NoiseOrigin::kDevice ? resolved->device_noise
+                                  : resolved->central_noise) = noise;
+  resolved->noise_multiplier =
+      std::ldexp(std::sqrt(grid.variance), -grid.fraction_bits);
+  resolved->per_participation =
+      PrivacyEvent{DiscreteGaussianEvent{.sigma = std::sqrt(grid.variance),
+                                         .l2_sensitivity = grid.sensitivity.l2,
+                                         .l1_sensitivity = grid.sensitivity.l1,
+                                         .dimension = resolved->dimension,
+                                         .origin = origin}};
+  return absl::OkStatus();
+}
+
+absl::Status PlaceDistributedNoise(const v1::Task& task, const Level& level,
+                                   PrivateTask* resolved) {
+  const bool skellam =
+      task.privacy().distributed().kind() == v1::DistributedNoise::SKELLAM;
+  // What is corrupt is taken off already.
+  MLEDGE_ASSIGN_OR_RETURN(
+      const DistributedNoisePlan plan,
+      PlanDistributedNoise(
+          {.kind = skellam ? DistributedNoiseKind::kSkellam
+                           : DistributedNoiseKind::kDiscreteGaussian,
+           .clip_norm = 1,
+           .dimension = resolved->dimension,
+           .cohort = resolved->updates,
+           .least_alive = resolved->honest_updates,
+           .noise_multiplier = level.multiplier,
+           .central_standard_deviation = level.deviation}));
+  TakeGrid(plan.grid, resolved);
+  resolved->modulus_bits = plan.modulus_bits;
+  resolved->wrap_probability = plan.wrap_probability;
+  resolved->device_noise = {
+      .kind = skellam ? NoiseKind::kSkellam : NoiseKind::kDiscreteGaussian,
+      .variance = plan.grid.variance};
+  resolved->noise_multiplier = plan.central_standard_deviation();
+  if (skellam) {
+    resolved->per_participation = PrivacyEvent{SkellamEvent{
+        .total_variance = plan.grid.variance *
+                          static_cast<double>(plan.honest_survivors) *
+                          (1 - 0x1p-50),
+        .l2_sensitivity = plan.grid.sensitivity.l2,
+        .l1_sensitivity = plan.grid.sensitivity.l1}};
+  } else {
+    resolved->per_participation = PrivacyEvent{DistributedDiscreteGaussianEvent{
+        .local_sigma = plan.local_standard_deviation(),
+        .honest_clients = plan.honest_survivors,
+        .dimension = resolved->dimension,
+        .l2_sensitivity = plan.grid.sensitivity.l2,
+        .l1_sensitivity = plan.grid.sensitivity.l1}};
+  }
+  return absl::OkStatus();
+}
+
+// `level.deviation` is of z over the clip norm times the strategy's
+// sensitivity, as in task.proto.
+absl::Status PlaceCorrelatedNoise(const v1::Task& task, const Level& level,
+                                  PrivateTask* resolved) {
+  MLEDGE_ASSIGN_OR_RETURN(
+      const NoiseGrid grid,
+      ChooseNoiseGrid({.clip_norm = 1,
+                       .dimension = resolved->dimension,
+                       .noise_multiplier = level.multiplier,
+                       .standard_deviation = level.deviation}));
+  TakeGrid(grid, resolved);
+  CorrelatedNoiseRequest request = {
+      .limits = resolved->limits,
+      .dimension = resolved->dimension,
+      .l2_sensitivity = grid.sensitivity.l2,
+      .equivalent_noise_multiplier =
+          level.multiplier > 0
+              ? level.multiplier
+              : level.deviation * grid.clip / grid.sensitivity.l2};
+  MLEDGE_ASSIGN_OR_RETURN(request.strategy,
+                          plan_internal::ChooseStrategy(
+                              task.privacy().correlated(), resolved->limits));
+  MLEDGE_ASSIGN_OR_RETURN(CorrelatedNoisePlan plan,
+                          PlanCorrelatedNoise(request));
+  resolved->correlated_noise = std::move(plan.options);
+  resolved->noise_multiplier =
+      request.equivalent_noise_multiplier * grid.sensitivity.l2 / grid.clip;
+  resolved->per_schedule = PrivacyEvent{plan.event};
+  return absl::OkStatus();
+}
+
+absl::Status PlaceNoise(const v1::Task& task, const Level& level,
+                        PrivateTask* resolved) {
+  switch (resolved->mechanism) {
+    case v1::Privacy::DISTRIBUTED:
+      MLEDGE_RETURN_IF_ERROR(PlaceDistributedNoise(task, level, resolved));
+      break;
+    case v1::Privacy::CORRELATED:
+      MLEDGE_RETURN_IF_ERROR(PlaceCorrelatedNoise(task, level, resolved));
+      break;
+    default:
+      MLEDGE_RETURN_IF_ERROR(PlaceIndependentNoise(
+          level,
+          resolved->mechanism == v1::Privacy::LOCAL ? NoiseOrigin::kDevice
+                                                    : NoiseOrigin::kCoordinator,
+          resolved));
+  }
+  if (resolved->count_noise.has_value()) {
+    const PrivacyEvent count{CountEvent(*resolved->count_noise)};
+    resolved->per_participation =
+        resolved->per_participation.has_value()
+            ? PrivacyEvent{ComposedEvent{
+                  .events = {*resolved->per_participation, count}}}
+            : count;
+  }
+  return absl::OkStatus();
+}
+
+// Modulus of sums without noise of their own, and the bound that the
+// aggregator's integers are made for (aggregation/fixed_point.h).
+absl::Status BoundSums(const v1::Task& task, PrivateTask* resolved) {
+  double largest = std::ceil(resolved->l2_sensitivity);
+  if (resolved->mechanism == v1::Privacy::LOCAL) {
+    MLEDGE_ASSIGN_OR_RETURN(
+        const DiscreteGaussian noise,
+        DiscreteGaussian::Create(resolved->device_noise->variance));
+    largest += static_cast<double>(noise.largest_magnitude());
+  }
+  const bool secure =
+      task.secure_aggregation().mode() == v1::SecureAggregation::ON;
+  if (secure && !resolved->modulus_bits.has_value()) {
+    const double most = largest * static_cast<double>(resolved->updates);
+    const int bits = std::max(8, std::ilogb(most) + 2);
+    if (bits > kMostModulusBits) {
+      return absl::FailedPreconditionError(
+          StrCat("privacy: sums of ", resolved->updates, " updates take ", bits,
+                 " bits, and secure aggregation has ", kMostModulusBits,
+                 ": lower cohort.size, or divide the cohort with "
+                 "secure_aggregation.group_size"));
+    }
+    resolved->modulus_bits = bits;
+  }
+  if (resolved->modulus_bits.has_value()) {
+    largest = std::max(largest,
+                       std::ceil(std::ldexp(1.0, *resolved->modulus_bits - 1) /
+                                 static_cast<double>(resolved->updates)));
+  }
+  resolved->value_bound = std::ldexp(largest, -resolved->fraction_bits);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PrivateTask> Resolve(const v1::Task& task,
+                                    const PrivateTaskOptions& options,
+                                    int64_t cohort_size,
+                                    std::optional<double> deviation) {
+  const v1::Privacy& privacy = task.privacy();
+  PrivateTask resolved;
+  resolved.mechanism = privacy.mechanism();
+  resolved.delta = privacy.delta();
+  resolved.limits = {.rounds = task.stop().rounds(),
+                     .participations = privacy.participations(),
+                     .separation = privacy.separation()};
+  if (privacy.has_epsilon_limit()) {
+    resolved.epsilon_limit = privacy.epsilon_limit();
+  }
+  const CohortSize cohort = CohortOf(task, cohort_size);
+  resolved.divisor = cohort.size;
+  resolved.updates = cohort.size;
+  resolved.honest_updates = cohort.size;
+  resolved.rotated = resolved.mechanism == v1::Privacy::DISTRIBUTED;
+  resolved.dimension =
+      resolved.rotated ? options.rotated_size : options.shared_size;
+  if (resolved.rotated) {
+    MLEDGE_ASSIGN_OR_RETURN(const SumSize size, SizeOfSums(task, cohort));
+    resolved.updates = size.most;
+    resolved.honest_updates = size.honest;
+  }
+  if (privacy.has_adaptive_clipping()) {
+    resolved.count_noise = privacy.adaptive_clipping().count_noise();
+  }
+  if (deviation.has_value()) {
+    MLEDGE_RETURN_IF_ERROR(
+        PlaceNoise(task, {.deviation = *deviation}, &resolved));
+  } else if (privacy.has_noise_multiplier()) {
+    MLEDGE_RETURN_IF_ERROR(
+        PlaceNoise(task, {.deviation = privacy.noise_multiplier()}, &resolved));
+  } else {
+    MLEDGE_RETURN_IF_ERROR(FindNoiseMultiplier(
+        privacy.target_epsilon(),
+        [&](double multiplier) -> absl::StatusOr<double> {
+          MLEDGE_RETURN_IF_ERROR(
+              PlaceNoise(task, {.multiplier = multiplier}, &resolved));
+          MLEDGE_ASSIGN_OR_RETURN(const v1::PrivacyClaim claim,
+                                  ClaimOf(resolved, Observer::kModelRecipients,
+                                          resolved.limits.participations));
+          return claim.epsilon();
+        }));
+  }
+  MLEDGE_RETURN_IF_ERROR(BoundSums(task, &resolved));
+  return resolved;
+}
+
+// Noise on the mean of a round, over the clip norm, when all devices stay.
+double NoiseOnMean(const PrivateTask& task) {
+  const double divisor = static_cast<double>(task.divisor);
+  if (task.mechanism == v1::Privacy::DISTRIBUTED ||
+      task.mechanism == v1::Privacy::LOCAL) {
+    return std::ldexp(std::sqrt(task.device_noise->variance / divisor),
+                      -task.fraction_bits);
+  }
+  return task.noise_multiplier / divisor;
+}
+
+}  // namespace
+
+absl::StatusOr<PrivateTask> ResolvePrivateTask(
+    const v1::Task& task, const PrivateTaskOptions& options) {
+  const int64_t size = task.cohort().size();
+  const int64_t deployed = task.simulation().noise_cohort();
+  if (!options.simulated || deployed <= size) {
+    return Resolve(task, options, size, std::nullopt);
+  }
+  MLEDGE_ASSIGN_OR_RETURN(const PrivateTask deployment,
+                          Resolve(task, options, deployed, std::nullopt));
+  // Local noise is each device's own: the fleet's size does not change it, only
+  // how much of it the mean is left with.
+  double deviation = NoiseOnMean(deployment) * static_cast<double>(size);
+  if (task.privacy().mechanism() == v1::Privacy::LOCAL) {
+    deviation /= std::sqrt(static_cast<double>(size));
+  }
+  v1::Task everybody_stays = task;
+  if (everybody_stays.secure_aggregation().mode() ==
+      v1::SecureAggregation::ON) {
+    everybody_stays.mutable_secure_aggregation()->set_corrupt_fraction(0);
+    everybody_stays.mutable_secure_aggregation()->set_dropout_fraction(0);
+    everybody_stays.mutable_secure_aggregation()->clear_group_size();
+  }
+  everybody_stays.mutable_cohort()->set_minimum(size);
+  MLEDGE_ASSIGN_OR_RETURN(PrivateTask simulated,
+                          Resolve(everybody_stays, options, size, deviation));
+  simulated.per_participation = deployment.per_participation;
+  simulated.per_schedule = deployment.per_schedule;
+  simulated.noise_multiplier = deployment.noise_multiplier;
+  return simulated;
+}
+
+std::string_view MechanismName(v1::Privacy::Mechanism mechanism) {
+  switch (mechanism) {
+    case v1::Privacy::CENTRAL:
+      return "central";
+    case v1::Privacy::DISTRIBUTED:
+      return "distributed";
+    case v1::Privacy::CORRELATED:
+      return "correlated";
+    case v1::Privacy::LOCAL:
+      return "local";
+    default:
+      return "none";
+  }
+}
+
+}  // namespace mledge
