@@ -82,6 +82,10 @@ absl::Status CheckResolved(std::string_view name, T value, T wanted) {
              "; from the task that the operator signed follows ", wanted));
 }
 
+bool IsPrivate(const v1::Task& task) {
+  return task.privacy().mechanism() > v1::Privacy::NONE;
+}
+
 // How an update is encoded follows from the task, so that the coordinator
 // cannot make one device's stand out in the sum.
 absl::Status CheckEncoding(const v1::SecureAssignment& secure,
@@ -91,21 +95,27 @@ absl::Status CheckEncoding(const v1::SecureAssignment& secure,
         "secure.task_sha256 is not that of the task that the operator signed");
   }
   const v1::Aggregation& aggregation = task.aggregation();
-  MLEDGE_RETURN_IF_ERROR(CheckResolved("value_bound", secure.value_bound(),
-                                       aggregation.value_bound()));
-  MLEDGE_RETURN_IF_ERROR(CheckResolved("weight_bound", secure.weight_bound(),
-                                       aggregation.weight_bound()));
+  const v1::SecureAggregation& wanted = task.secure_aggregation();
   MLEDGE_RETURN_IF_ERROR(
       CheckResolved("uniform_weight", secure.uniform_weight(),
                     aggregation.weighting() == v1::Aggregation::UNIFORM));
   MLEDGE_RETURN_IF_ERROR(CheckResolved(
       "maximum_updates", secure.maximum_updates(), task.cohort().size()));
-  const v1::SecureAggregation& wanted = task.secure_aggregation();
-  MLEDGE_RETURN_IF_ERROR(
-      CheckResolved("value_bits", secure.value_bits(), wanted.value_bits()));
   MLEDGE_RETURN_IF_ERROR(CheckResolved(
       "semi_honest", secure.semi_honest(),
       wanted.threat_model() == v1::SecureAggregation::SEMI_HONEST));
+  MLEDGE_RETURN_IF_ERROR(
+      CheckResolved("grid", secure.has_grid(), IsPrivate(task)));
+  // The rest of a private task follows from more than the task
+  // (CheckAgainstPrivacy).
+  if (IsPrivate(task)) return absl::OkStatus();
+  MLEDGE_RETURN_IF_ERROR(CheckResolved("value_bound", secure.value_bound(),
+                                       aggregation.value_bound()));
+  MLEDGE_RETURN_IF_ERROR(CheckResolved("weight_bound", secure.weight_bound(),
+                                       aggregation.weight_bound()));
+  MLEDGE_RETURN_IF_ERROR(
+      CheckResolved("value_bits", secure.value_bits(), wanted.value_bits()));
+  MLEDGE_RETURN_IF_ERROR(CheckResolved("clip_bit", secure.clip_bit(), false));
   return Annotate(
       secagg::UpdateCodec::Create(MakeCodecOptions(secure)).status(), "secure");
 }
@@ -233,11 +243,6 @@ absl::Status CheckAgainstTask(const v1::Assignment& assignment,
         StrCat("the task is for population '", task.population(),
                "', this device is in '", policy.population, "'"));
   }
-  if (task.privacy().mechanism() > v1::Privacy::NONE) {
-    return absl::UnimplementedError(
-        "the task asks for differential privacy, which this device cannot give "
-        "yet; run a newer one");
-  }
   MLEDGE_RETURN_IF_ERROR(CheckSecure(assignment, task, task_sha256, policy));
   const absl::StatusOr<Digest> package =
       Digest::FromBytes(assignment.package().sha256());
@@ -255,8 +260,14 @@ absl::Status CheckAgainstTask(const v1::Assignment& assignment,
   if (!training) return absl::OkStatus();
   MLEDGE_RETURN_IF_ERROR(CheckLearningRate(assignment, task.local_training()));
   // A coordinator may ask for less than the operator allowed to leave the
-  // device, never for more.
+  // device, never for more; unless the clip norm follows the updates, within a
+  // range.
   const double clip_norm = task.local_training().clip_norm();
+  if (task.privacy().has_adaptive_clipping()) {
+    const double change = task.privacy().adaptive_clipping().largest_change();
+    return CheckWithin("clip_norm", assignment.clip_norm(), clip_norm / change,
+                       clip_norm * change);
+  }
   if (clip_norm > 0 && !(assignment.clip_norm() > 0)) {
     return absl::OutOfRangeError(
         StrCat("clip_norm is ", assignment.clip_norm(),
@@ -275,7 +286,7 @@ absl::Status CheckAgainstPackage(const v1::Assignment& assignment,
         "parameters have ", assignment.parameters().size_in_bytes(),
         " bytes; the layout of package '", package.name, "' takes ", wanted));
   }
-  if (assignment.has_secure() &&
+  if (assignment.has_secure() && !assignment.secure().has_grid() &&
       assignment.secure().shared_size() != package.layout->shared_size()) {
     return absl::FailedPreconditionError(
         StrCat("secure.shared_size is ", assignment.secure().shared_size(),
@@ -283,6 +294,32 @@ absl::Status CheckAgainstPackage(const v1::Assignment& assignment,
                "' has ", package.layout->shared_size(), " values"));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckAgainstPrivacy(const v1::Assignment& assignment,
+                                 const PrivateTask& task) {
+  if (!assignment.has_ledger()) {
+    return absl::FailedPreconditionError(
+        "the assignment of a private task shows no privacy ledger");
+  }
+  if (!assignment.has_secure()) return absl::OkStatus();
+  const v1::SecureAssignment& secure = assignment.secure();
+  MLEDGE_RETURN_IF_ERROR(
+      CheckResolved("shared_size", secure.shared_size(), task.dimension));
+  MLEDGE_RETURN_IF_ERROR(
+      CheckResolved("value_bound", secure.value_bound(), task.value_bound));
+  MLEDGE_RETURN_IF_ERROR(
+      CheckResolved<int64_t>("weight_bound", secure.weight_bound(), 1));
+  MLEDGE_RETURN_IF_ERROR(CheckResolved("value_bits", secure.value_bits(), 0));
+  MLEDGE_RETURN_IF_ERROR(CheckResolved("clip_bit", secure.clip_bit(),
+                                       task.count_noise.has_value()));
+  MLEDGE_RETURN_IF_ERROR(CheckResolved(
+      "grid.fraction_bits", secure.grid().fraction_bits(), task.fraction_bits));
+  MLEDGE_RETURN_IF_ERROR(CheckResolved("grid.modulus_bits",
+                                       secure.grid().modulus_bits(),
+                                       task.modulus_bits.value_or(0)));
+  return Annotate(
+      secagg::UpdateCodec::Create(MakeCodecOptions(secure)).status(), "secure");
 }
 
 absl::Status CheckVersionStatement(const v1::Assignment& assignment,

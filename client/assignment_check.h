@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "mledge/core/sha256.h"
 #include "mledge/model/package.h"
+#include "mledge/privacy/plan/private_task.h"
 #include "mledge/v1/device_service.pb.h"
 #include "mledge/v1/model.pb.h"
 #include "mledge/v1/task.pb.h"
@@ -65,6 +66,11 @@ absl::Status CheckAgainstTask(const v1::Assignment& assignment,
 // layout.
 absl::Status CheckAgainstPackage(const v1::Assignment& assignment,
                                  const ModelPackage& package);
+
+// How the update of a private task is encoded, and that the coordinator shows
+// its ledger: against the numbers that follow from task and package.
+absl::Status CheckAgainstPrivacy(const v1::Assignment& assignment,
+                                 const PrivateTask& task);
 
 // The coordinator's statement is about this task, package and parameters, and
 // about a version that the task's stop rule lets come to be.

@@ -98,6 +98,11 @@ absl::Status DeviceAgent::Run() {
   MLEDGE_ASSIGN_OR_RETURN(std::optional<JournalRecord> journal,
                           dependencies_.storage->LoadJournal());
   if (journal.has_value()) session_.Restore(*std::move(journal));
+  MLEDGE_ASSIGN_OR_RETURN(const auto records,
+                          dependencies_.storage->LoadPrivacyRecords());
+  MLEDGE_ASSIGN_OR_RETURN(PrivacyLedger ledger,
+                          PrivacyLedger::Restore(records));
+  session_.RestorePrivacy(std::move(ledger));
   worker_ = std::make_unique<TrainingWorker>(
       options_.training, dependencies_.trainers, dependencies_.examples,
       dependencies_.storage);
@@ -207,7 +212,13 @@ void DeviceAgent::Do(FetchBlob& effect) {
 
 void DeviceAgent::Do(Persist& effect) {
   absl::Status status;
-  if (!effect.record.update.has_value()) {
+  if (effect.charge.has_value()) {
+    status = dependencies_.storage->SavePrivacyRecord(effect.charge->task,
+                                                      effect.charge->record);
+  }
+  if (!status.ok()) {
+    // Nothing leaves that is not charged.
+  } else if (!effect.record.update.has_value()) {
     status = dependencies_.storage->SaveAssignment(effect.record.assignment);
   } else if (prepared_ == nullptr ||
              prepared_->finished != *effect.record.update) {

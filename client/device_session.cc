@@ -25,6 +25,11 @@ void DeviceSession::Restore(JournalRecord record) {
   work_->record = std::move(record);
 }
 
+void DeviceSession::RestorePrivacy(PrivacyLedger ledger) {
+  CHECK(phase_ == Phase::kNotStarted) << "RestorePrivacy comes before Start";
+  privacy_ledger_ = std::move(ledger);
+}
+
 Effects DeviceSession::Start(absl::Time now) {
   CHECK(phase_ == Phase::kNotStarted) << "Start is called once";
   Turn turn(now);
@@ -163,9 +168,20 @@ Effects DeviceSession::OnTrainingFinished(
     Abandon(turn, Ending::kFailed, "training", update.status());
     return Finish(turn);
   }
+  std::optional<PrivacyCharge> charge;
+  if (work_->privacy != nullptr) {
+    absl::StatusOr<std::string> record = privacy_ledger_.Charge(
+        *work_->privacy, work_->participation, work_->ledger);
+    if (!record.ok()) {
+      Abandon(turn, Ending::kRefused, "the assignment", record.status());
+      return Finish(turn);
+    }
+    charge = {work_->participation.task, *std::move(record)};
+  }
   work_->record.update = *update;
   phase_ = Phase::kPersisting;
-  turn.Add(Persist{NextCall(absl::InfiniteFuture()), work_->record});
+  turn.Add(Persist{NextCall(absl::InfiniteFuture()), work_->record,
+                   std::move(charge)});
   return Finish(turn);
 }
 

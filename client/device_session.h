@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "mledge/client/assignment_check.h"
 #include "mledge/client/package_cache.h"
+#include "mledge/client/privacy_ledger.h"
 #include "mledge/client/retry_policy.h"
 #include "mledge/client/secure_effects.h"
 #include "mledge/client/session_effects.h"
@@ -54,6 +55,7 @@ class DeviceSession {
     // Id in the device's certificate; keys the public randomness.
     DeviceId device;
     AssignmentPolicy policy;
+    PrivacyPolicy privacy;
     // For people: program and library versions.
     std::string software;
     // Longest pause between two check-ins, whatever the coordinator says.
@@ -101,6 +103,8 @@ class DeviceSession {
   // Restored work is taken up by Start: an update is uploaded, an assignment is
   // trained (again, or from its snapshot).
   void Restore(JournalRecord record);
+  // Before Start as well: what this device remembers of private tasks.
+  void RestorePrivacy(PrivacyLedger ledger);
   Effects Start(absl::Time now);
 
   // Also to be called when the clock was set back: pauses keep their lengths.
@@ -136,6 +140,10 @@ class DeviceSession {
     Blob fetching = Blob::kTask;
     std::shared_ptr<const v1::Task> task;
     std::shared_ptr<const ModelPackage> package;
+    // Of a private task's training; null otherwise.
+    std::shared_ptr<const PrivateTask> privacy;
+    PrivacyLedger::Participation participation;
+    ShownLedger ledger;
     std::string report;  // what kReporting says
     int report_attempts = 0;
   };
@@ -148,6 +156,7 @@ class DeviceSession {
   void Accept(Turn& turn, v1::Assignment assignment);
   void Fetch(Turn& turn, Blob blob);
   absl::Status TakeBlob(Turn& turn, const std::string& bytes);
+  absl::Status CheckPrivacy(Turn& turn, int64_t version);
   void Train(Turn& turn, std::shared_ptr<const ParameterVector> parameters);
   void SendUpdate(Turn& turn);
   void UpdateAcknowledged(Turn& turn);
@@ -181,6 +190,7 @@ class DeviceSession {
 
   Phase phase_ = Phase::kNotStarted;
   std::optional<Work> work_;
+  PrivacyLedger privacy_ledger_;
   RetryBackoff call_backoff_;  // failures of one call in a row
   RetryBackoff work_backoff_;  // assignments that came to nothing in a row
   Counters counters_;

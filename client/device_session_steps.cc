@@ -126,6 +126,9 @@ void DeviceSession::CheckIn(Turn& turn) {
   request.set_protocol_version(kProtocolVersion);
   request.set_population(options_.policy.population);
   request.set_software(options_.software);
+  for (v1::SignedMessage& head : privacy_ledger_.Heads()) {
+    *request.add_ledger_heads() = std::move(head);
+  }
   turn.Add(SendCheckIn{NextCall(turn.now + options_.check_in_timeout),
                        std::move(request)});
 }
@@ -143,7 +146,7 @@ void DeviceSession::Accept(Turn& turn, v1::Assignment assignment) {
   ++counters_.accepted;
   turn.Say(StrCat("Takes on ", Describe(), "."));
   phase_ = Phase::kAccepting;
-  turn.Add(Persist{NextCall(absl::InfiniteFuture()), work_->record});
+  turn.Add(Persist{NextCall(absl::InfiniteFuture()), work_->record, {}});
 }
 
 void DeviceSession::Fetch(Turn& turn, Blob blob) {
@@ -166,6 +169,7 @@ absl::Status DeviceSession::TakeBlob(Turn& turn, const std::string& bytes) {
           VerifiedTask verified,
           cache_->Task(DigestOf(assignment.signed_task()), bytes, turn.now));
       work_->task = std::move(verified.task);
+      work_->participation.task = verified.payload_sha256;
       MLEDGE_RETURN_IF_ERROR(CheckAgainstTask(
           assignment, *work_->task, verified.payload_sha256, options_.policy));
       Fetch(turn, Blob::kPackage);
@@ -181,6 +185,7 @@ absl::Status DeviceSession::TakeBlob(Turn& turn, const std::string& bytes) {
           cache_->Version(assignment.version_statement(), turn.now));
       MLEDGE_RETURN_IF_ERROR(CheckVersionStatement(
           assignment, statement, *work_->task, *work_->package));
+      MLEDGE_RETURN_IF_ERROR(CheckPrivacy(turn, statement.version()));
       Fetch(turn, Blob::kParameters);
       return absl::OkStatus();
     }
@@ -196,6 +201,28 @@ absl::Status DeviceSession::TakeBlob(Turn& turn, const std::string& bytes) {
   return absl::OkStatus();
 }
 
+// What the task promises, what the coordinator's ledger says, and what this
+// device's own ledger allows: before any work is done for it.
+absl::Status DeviceSession::CheckPrivacy(Turn& turn, int64_t version) {
+  const v1::Assignment& assignment = work_->record.assignment;
+  if (assignment.kind() != v1::Assignment::TRAIN) return absl::OkStatus();
+  const Digest& task = work_->participation.task;
+  MLEDGE_ASSIGN_OR_RETURN(
+      work_->privacy, cache_->Privacy(task, *work_->task,
+                                      work_->package->layout->shared_size()));
+  MLEDGE_RETURN_IF_ERROR(
+      CheckPrivacyPolicy(work_->privacy.get(), options_.privacy));
+  if (work_->privacy == nullptr) return absl::OkStatus();
+  MLEDGE_RETURN_IF_ERROR(CheckAgainstPrivacy(assignment, *work_->privacy));
+  MLEDGE_ASSIGN_OR_RETURN(work_->ledger,
+                          cache_->Ledger(assignment.ledger(), turn.now));
+  MLEDGE_RETURN_IF_ERROR(privacy_ledger_.CheckShown(task, work_->ledger));
+  // A version is the outcome of one round, so this counts rounds.
+  work_->participation.step = version;
+  work_->participation.assignment = AssignmentId(assignment.assignment_id());
+  return privacy_ledger_.MayParticipate(*work_->privacy, work_->participation);
+}
+
 void DeviceSession::Train(Turn& turn,
                           std::shared_ptr<const ParameterVector> parameters) {
   const v1::Assignment& assignment = work_->record.assignment;
@@ -205,7 +232,7 @@ void DeviceSession::Train(Turn& turn,
   job->package = work_->package;
   job->package_digest = DigestOf(assignment.package());
   job->parameters = std::move(parameters);
-  job->pipeline = MakePipelineOptions(*work_->task, assignment);
+  job->pipeline = MakePipelineOptions(*work_->task, assignment, work_->privacy);
   phase_ = Phase::kTraining;
   turn.Add(StartTraining{NextCall(absl::InfiniteFuture()), std::move(job)});
 }

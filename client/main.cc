@@ -98,6 +98,18 @@ void SetSecurePolicy(const v1::DeviceConfig& config,
   options->secure.sessions_per_day = policy.sessions_per_day();
 }
 
+PrivacyPolicy PrivacyPolicyOf(const v1::DeviceConfig& config) {
+  const v1::PrivacyPolicy& policy = config.privacy();
+  PrivacyPolicy demanded = {.epsilon_limit = policy.epsilon_limit(),
+                            .delta_limit = policy.delta_limit()};
+  if (policy.require() == v1::PrivacyPolicy::AGAINST_MODEL_RECIPIENTS) {
+    demanded.require = Observer::kModelRecipients;
+  } else if (policy.require() == v1::PrivacyPolicy::AGAINST_COORDINATOR) {
+    demanded.require = Observer::kCoordinator;
+  }
+  return demanded;
+}
+
 absl::Status RunDevice(const std::string& config_path,
                        const std::vector<std::string>& overrides) {
   StopSignals signals;
@@ -133,6 +145,7 @@ absl::Status RunDevice(const std::string& config_path,
   DeviceAgent::Options options;
   options.session.device = DeviceId(identity.identity.id);
   options.session.policy.population = config.population();
+  options.session.privacy = PrivacyPolicyOf(config);
   if (identity.identity.role == Role::kEvaluator) {
     options.session.policy.role = AssignmentPolicy::Role::kEvaluator;
   }

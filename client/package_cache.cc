@@ -4,6 +4,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "mledge/aggregation/secagg/hadamard.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 #include "mledge/identity/certificate.h"
@@ -71,36 +72,39 @@ void PackageCache::Recent<T>::Insert(const Digest& digest, T value,
 absl::StatusOr<std::shared_ptr<PackageCache>> PackageCache::Create(
     Options options) {
   const TrustedSigners& trusted = options.trusted;
-  absl::StatusOr<SignatureVerifier> tasks = SignatureVerifier::Create(
-      trusted.root_pem, {.context = std::string(kTaskContext),
-                         .role = Role::kOperator,
-                         .trusted_ids = trusted.operators});
+  const auto by = [&](std::string_view context, Role role,
+                      const std::vector<std::string>& ids) {
+    return SignatureVerifier::Create(trusted.root_pem,
+                                     {.context = std::string(context),
+                                      .role = role,
+                                      .trusted_ids = ids,
+                                      .any_id = role == Role::kCoordinator});
+  };
+  absl::StatusOr<SignatureVerifier> tasks =
+      by(kTaskContext, Role::kOperator, trusted.operators);
   if (!tasks.ok()) return Annotate(tasks.status(), "trusted_operators");
-  absl::StatusOr<SignatureVerifier> packages = SignatureVerifier::Create(
-      trusted.root_pem, {.context = std::string(kPackageContext),
-                         .role = Role::kModelSigner,
-                         .trusted_ids = trusted.model_signers});
+  absl::StatusOr<SignatureVerifier> packages =
+      by(kPackageContext, Role::kModelSigner, trusted.model_signers);
   if (!packages.ok()) {
     return Annotate(packages.status(), "trusted_model_signers");
   }
-  absl::StatusOr<SignatureVerifier> versions = SignatureVerifier::Create(
-      trusted.root_pem, {.context = std::string(kModelVersionContext),
-                         .role = Role::kCoordinator,
-                         .trusted_ids = {},
-                         .any_id = true});
-  if (!versions.ok()) return versions.status();
-  return std::shared_ptr<PackageCache>(
-      new PackageCache(std::move(options), *std::move(tasks),
-                       *std::move(packages), *std::move(versions)));
+  MLEDGE_ASSIGN_OR_RETURN(SignatureVerifier versions,
+                          by(kModelVersionContext, Role::kCoordinator, {}));
+  MLEDGE_ASSIGN_OR_RETURN(SignatureVerifier ledger_heads,
+                          by(kLedgerHeadContext, Role::kCoordinator, {}));
+  MLEDGE_ASSIGN_OR_RETURN(
+      SignatureVerifier adoptions,
+      by(kLedgerAdoptionContext, Role::kOperator, trusted.operators));
+  return std::shared_ptr<PackageCache>(new PackageCache(
+      std::move(options), {.tasks = *std::move(tasks),
+                           .packages = *std::move(packages),
+                           .versions = std::move(versions),
+                           .ledger_heads = std::move(ledger_heads),
+                           .adoptions = std::move(adoptions)}));
 }
 
-PackageCache::PackageCache(Options options, SignatureVerifier tasks,
-                           SignatureVerifier packages,
-                           SignatureVerifier versions)
-    : options_(std::move(options)),
-      task_verifier_(std::move(tasks)),
-      package_verifier_(std::move(packages)),
-      version_verifier_(std::move(versions)) {}
+PackageCache::PackageCache(Options options, Verifiers verifiers)
+    : options_(std::move(options)), verifiers_(std::move(verifiers)) {}
 
 // Verifying happens outside the lock: two threads may do it at once for the
 // same content, and come to the same result.
@@ -117,7 +121,7 @@ absl::StatusOr<VerifiedTask> PackageCache::Task(const Digest& digest,
     return Unparsable("signed task");
   }
   MLEDGE_RETURN_IF_ERROR(
-      Annotate(task_verifier_.Verify(message, now).status(), "task"));
+      Annotate(verifiers_.tasks.Verify(message, now).status(), "task"));
   auto task = std::make_shared<v1::Task>();
   if (!task->ParseFromString(message.payload())) return Unparsable("task");
   MLEDGE_RETURN_IF_ERROR(Annotate(ValidateTask(task.get()), "task"));
@@ -135,7 +139,7 @@ absl::StatusOr<std::shared_ptr<const ModelPackage>> PackageCache::Package(
     if (auto known = packages_.Find(digest, now)) return *std::move(known);
   }
   absl::StatusOr<PackageFile> file =
-      ParsePackageFile(bytes, package_verifier_, now);
+      ParsePackageFile(bytes, verifiers_.packages, now);
   if (!file.ok()) return Annotate(file.status(), "model package");
   auto package = std::make_shared<const ModelPackage>(std::move(file->package));
   MutexLock lock(&mutex_);
@@ -152,7 +156,7 @@ absl::StatusOr<v1::VersionStatement> PackageCache::Version(
     if (auto known = versions_.Find(digest, now)) return *std::move(known);
   }
   MLEDGE_RETURN_IF_ERROR(Annotate(
-      version_verifier_.Verify(message, now).status(), "version statement"));
+      verifiers_.versions.Verify(message, now).status(), "version statement"));
   v1::VersionStatement statement;
   if (!statement.ParseFromString(message.payload())) {
     return Unparsable("version statement");
@@ -161,6 +165,62 @@ absl::StatusOr<v1::VersionStatement> PackageCache::Version(
   versions_.Insert(digest, statement, ValidUntil(message),
                    options_.entries_kept);
   return statement;
+}
+
+absl::StatusOr<ShownLedger> PackageCache::Ledger(
+    const v1::AssignmentLedger& ledger, absl::Time now) const {
+  ShownLedger shown;
+  shown.signed_head = ledger.head();
+  MLEDGE_RETURN_IF_ERROR(
+      Annotate(verifiers_.ledger_heads.Verify(ledger.head(), now).status(),
+               "head of the privacy ledger"));
+  if (!shown.head.ParseFromString(ledger.head().payload())) {
+    return Unparsable("head of the privacy ledger");
+  }
+  for (const v1::AssignmentLedger::Link& link : ledger.links()) {
+    mledge::Ledger::Link& added = shown.links.emplace_back();
+    added.sequence = link.sequence();
+    MLEDGE_ASSIGN_OR_RETURN(added.entry,
+                            Digest::FromBytes(link.entry_sha256()));
+  }
+  if (ledger.has_adoption()) {
+    MLEDGE_RETURN_IF_ERROR(
+        Annotate(verifiers_.adoptions.Verify(ledger.adoption(), now).status(),
+                 "adoption of the privacy ledger"));
+    if (!shown.adoption.emplace().ParseFromString(
+            ledger.adoption().payload())) {
+      return Unparsable("adoption of the privacy ledger");
+    }
+  }
+  return shown;
+}
+
+absl::StatusOr<std::shared_ptr<const PrivateTask>> PackageCache::Privacy(
+    const Digest& task, const v1::Task& message, int64_t shared_size) {
+  if (message.privacy().mechanism() <= v1::Privacy::NONE) return nullptr;
+  const Digest key = Sha256()
+                         .Update(task.ToBytes())
+                         .UpdateU64(static_cast<uint64_t>(shared_size))
+                         .Finish();
+  {
+    MutexLock lock(&mutex_);
+    if (auto known = private_tasks_.Find(key, absl::InfinitePast())) {
+      return *std::move(known);
+    }
+  }
+  MLEDGE_ASSIGN_OR_RETURN(
+      const secagg::HadamardRotation rotation,
+      secagg::HadamardRotation::Create(shared_size, Digest()));
+  MLEDGE_ASSIGN_OR_RETURN(
+      PrivateTask resolved,
+      ResolvePrivateTask(message, {.shared_size = shared_size,
+                                   .rotated_size = rotation.padded_size(),
+                                   .simulated = options_.simulated}));
+  auto shared = std::make_shared<const PrivateTask>(std::move(resolved));
+  MutexLock lock(&mutex_);
+  private_tasks_.Insert(key, shared, absl::InfiniteFuture(),
+                        options_.entries_kept);
+  return shared;
 }
 
 absl::StatusOr<std::shared_ptr<const ParameterVector>> PackageCache::Parameters(

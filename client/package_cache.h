@@ -2,6 +2,7 @@
 #define MLEDGE_CLIENT_PACKAGE_CACHE_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <list>
 #include <map>
 #include <memory>
@@ -13,11 +14,14 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "mledge/client/privacy_ledger.h"
 #include "mledge/core/mutex.h"
 #include "mledge/core/parameters.h"
 #include "mledge/core/sha256.h"
 #include "mledge/identity/signing.h"
 #include "mledge/model/package.h"
+#include "mledge/privacy/plan/private_task.h"
+#include "mledge/v1/device_service.pb.h"
 #include "mledge/v1/model.pb.h"
 #include "mledge/v1/signature.pb.h"
 #include "mledge/v1/task.pb.h"
@@ -53,6 +57,8 @@ class PackageCache {
     size_t parameters_kept = 0;
     // Tasks, packages and statements kept, each.
     size_t entries_kept = 16;
+    // Private tasks with the noise of their simulated cohort.
+    bool simulated = false;
   };
 
   // INVALID_ARGUMENT: no operator or no model-signer is trusted, or the root is
@@ -74,6 +80,16 @@ class PackageCache {
   // PERMISSION_DENIED, INVALID_ARGUMENT.
   absl::StatusOr<v1::VersionStatement> Version(const v1::SignedMessage& message,
                                                absl::Time now);
+  // What an assignment says of the coordinator's privacy ledger, its signatures
+  // verified: of the head by any coordinator of this root, of the adoption by
+  // an operator that this device trusts. PERMISSION_DENIED, INVALID_ARGUMENT.
+  absl::StatusOr<ShownLedger> Ledger(const v1::AssignmentLedger& ledger,
+                                     absl::Time now) const;
+  // The numbers of a private task (privacy/plan/private_task.h), whose search
+  // takes a moment. Null: the task is not private. Codes of ResolvePrivateTask.
+  // `task`: SHA-256 of its signed payload.
+  absl::StatusOr<std::shared_ptr<const PrivateTask>> Privacy(
+      const Digest& task, const v1::Task& message, int64_t shared_size);
   // Little-endian float32 of the whole flat vector. INVALID_ARGUMENT: size
   // differs from the layout's, or a value is NaN or infinite.
   absl::StatusOr<std::shared_ptr<const ParameterVector>> Parameters(
@@ -98,18 +114,25 @@ class PackageCache {
     std::list<Entry> entries_;
   };
 
-  PackageCache(Options options, SignatureVerifier tasks,
-               SignatureVerifier packages, SignatureVerifier versions);
+  struct Verifiers {
+    SignatureVerifier tasks;
+    SignatureVerifier packages;
+    SignatureVerifier versions;
+    SignatureVerifier ledger_heads;
+    SignatureVerifier adoptions;
+  };
+
+  PackageCache(Options options, Verifiers verifiers);
 
   const Options options_;
-  const SignatureVerifier task_verifier_;
-  const SignatureVerifier package_verifier_;
-  const SignatureVerifier version_verifier_;
+  const Verifiers verifiers_;
 
   Mutex mutex_;
   Recent<VerifiedTask> tasks_ ABSL_GUARDED_BY(mutex_);
   Recent<std::shared_ptr<const ModelPackage>> packages_ ABSL_GUARDED_BY(mutex_);
   Recent<v1::VersionStatement> versions_ ABSL_GUARDED_BY(mutex_);
+  Recent<std::shared_ptr<const PrivateTask>> private_tasks_
+      ABSL_GUARDED_BY(mutex_);
   Recent<std::shared_ptr<const ParameterVector>> parameters_
       ABSL_GUARDED_BY(mutex_);
   std::map<Digest, std::weak_ptr<const ParameterVector>> live_parameters_

@@ -42,6 +42,13 @@ struct JournalRecord {
   std::optional<FinishedUpdate> update;
 };
 
+// What a device must remember for ever of a private task, once an update of it
+// is finished and may leave (privacy_ledger.h).
+struct PrivacyCharge {
+  Digest task;  // SHA-256 of its signed payload
+  std::string record;
+};
+
 // Everything that training one assignment takes.
 struct TrainingJob {
   AssignmentId assignment;
@@ -68,9 +75,12 @@ struct FetchBlob {
 
 // Make the record durable, together with the update that it names, if it names
 // one; it replaces what was there. → OnPersisted, only when it is durable.
+// First of all the charge, if there is one: a crash in between charges the
+// assignment, which counts once however often it is taken up.
 struct Persist {
   CallId call;
   JournalRecord record;
+  std::optional<PrivacyCharge> charge;
 };
 
 // Train or evaluate (going on from a snapshot of this assignment if there is

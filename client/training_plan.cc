@@ -1,5 +1,7 @@
 #include "mledge/client/training_plan.h"
 
+#include <utility>
+
 namespace mledge {
 
 TrainingPlan MakeTrainingPlan(const v1::Task& task,
@@ -32,10 +34,11 @@ TrainingPlan MakeTrainingPlan(const v1::Task& task,
   return plan;
 }
 
-UpdatePipeline::Options MakePipelineOptions(const v1::Task& task,
-                                            const v1::Assignment& assignment) {
+UpdatePipeline::Options MakePipelineOptions(
+    const v1::Task& task, const v1::Assignment& assignment,
+    std::shared_ptr<const PrivateTask> privacy) {
   const v1::Aggregation& aggregation = task.aggregation();
-  return {
+  UpdatePipeline::Options options = {
       .clip_norm = assignment.clip_norm(),
       .uniform_weight = aggregation.weighting() == v1::Aggregation::UNIFORM,
       // Secure aggregation clips each value to the bound.
@@ -44,16 +47,31 @@ UpdatePipeline::Options MakePipelineOptions(const v1::Task& task,
       .weight_bound = assignment.kind() == v1::Assignment::EVALUATE
                           ? 0
                           : aggregation.weight_bound()};
+  if (privacy != nullptr) {
+    options.value_bound = assignment.has_secure() ? 0 : privacy->value_bound;
+    options.privacy = std::move(privacy);
+    // Its size was checked with the assignment.
+    options.rotation_seed =
+        Digest::FromBytes(assignment.round_seed()).value_or(Digest());
+  }
+  return options;
 }
 
 secagg::UpdateCodecOptions MakeCodecOptions(
     const v1::SecureAssignment& secure) {
-  return {.shared_size = secure.shared_size(),
-          .value_bound = secure.value_bound(),
-          .weight_bound = secure.weight_bound(),
-          .uniform_weight = secure.uniform_weight(),
-          .maximum_updates = secure.maximum_updates(),
-          .value_bits = secure.value_bits()};
+  secagg::UpdateCodecOptions options = {
+      .shared_size = secure.shared_size(),
+      .value_bound = secure.value_bound(),
+      .weight_bound = secure.weight_bound(),
+      .uniform_weight = secure.uniform_weight(),
+      .maximum_updates = secure.maximum_updates(),
+      .value_bits = secure.value_bits(),
+      .clip_bit = secure.clip_bit()};
+  if (secure.has_grid()) {
+    options.grid = {.fraction_bits = secure.grid().fraction_bits(),
+                    .modulus_bits = secure.grid().modulus_bits()};
+  }
+  return options;
 }
 
 }  // namespace mledge

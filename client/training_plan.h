@@ -1,10 +1,13 @@
 #ifndef MLEDGE_CLIENT_TRAINING_PLAN_H_
 #define MLEDGE_CLIENT_TRAINING_PLAN_H_
 
+#include <memory>
+
 #include "mledge/aggregation/secagg/update_codec.h"
 #include "mledge/client/local_trainer.h"
 #include "mledge/client/update_pipeline.h"
 #include "mledge/core/ids.h"
+#include "mledge/privacy/plan/private_task.h"
 #include "mledge/v1/device_service.pb.h"
 #include "mledge/v1/task.pb.h"
 
@@ -18,8 +21,10 @@ TrainingPlan MakeTrainingPlan(const v1::Task& task,
                               const v1::Assignment& assignment,
                               const DeviceId& device);
 
-UpdatePipeline::Options MakePipelineOptions(const v1::Task& task,
-                                            const v1::Assignment& assignment);
+// `privacy`: null where the task is not private.
+UpdatePipeline::Options MakePipelineOptions(
+    const v1::Task& task, const v1::Assignment& assignment,
+    std::shared_ptr<const PrivateTask> privacy);
 
 // How the update becomes the integers that are added up.
 secagg::UpdateCodecOptions MakeCodecOptions(const v1::SecureAssignment& secure);

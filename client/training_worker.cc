@@ -12,10 +12,12 @@
 namespace mledge {
 
 absl::StatusOr<PreparedUpdate> PrepareUpdate(const TrainingJob& job,
-                                             Update update) {
+                                             Update update,
+                                             SecretRandom& random) {
   PreparedUpdate prepared;
-  MLEDGE_ASSIGN_OR_RETURN(prepared.update,
-                          UpdatePipeline(job.pipeline).Run(std::move(update)));
+  MLEDGE_ASSIGN_OR_RETURN(
+      prepared.update,
+      UpdatePipeline(job.pipeline).Run(std::move(update), random));
   prepared.context = {job.assignment, job.package->layout->fingerprint()};
   Sha256 hash;
   MLEDGE_RETURN_IF_ERROR(
@@ -134,7 +136,8 @@ absl::StatusOr<PreparedUpdate> TrainingWorker::Train(const TrainingJob& job) {
     }
   }
   MLEDGE_ASSIGN_OR_RETURN(Update update, trainer_->Finish());
-  return PrepareUpdate(job, std::move(update));
+  SystemSecretRandom random;
+  return PrepareUpdate(job, std::move(update), random);
 }
 
 absl::Status TrainingWorker::Begin(const TrainingJob& job) {

@@ -15,6 +15,7 @@
 #include "mledge/client/local_trainer.h"
 #include "mledge/client/session_effects.h"
 #include "mledge/core/mutex.h"
+#include "mledge/core/secret_random.h"
 
 // The thread on which a device trains: takes one job at a time from the start,
 // or from its snapshot, through the trainer and the update pipeline to an
@@ -33,7 +34,8 @@ struct PreparedUpdate {
 // Runs the pipeline and forms the content hash of the update file, without
 // writing it. The codes of UpdatePipeline::Run.
 absl::StatusOr<PreparedUpdate> PrepareUpdate(const TrainingJob& job,
-                                             Update update);
+                                             Update update,
+                                             SecretRandom& random);
 
 class TrainingWorker {
  public:

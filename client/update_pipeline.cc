@@ -6,16 +6,18 @@
 #include <utility>
 
 #include "mledge/aggregation/fixed_point.h"
+#include "mledge/client/private_stages.h"
 #include "mledge/core/parameters.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 #include "mledge/privacy/clipping.h"
+#include "mledge/privacy/plan/private_task.h"
 
 namespace mledge {
 namespace {
 
-absl::Status CheckFinite(Update* update) {
-  for (const UpdateSection& section : update->sections) {
+absl::Status CheckFinite(const Update& update) {
+  for (const UpdateSection& section : update.sections) {
     if (const std::optional<size_t> position =
             FindNonFinite(section.values.span())) {
       return absl::InvalidArgumentError(
@@ -24,26 +26,28 @@ absl::Status CheckFinite(Update* update) {
                  "; training diverged: lower the task's learning rate"));
     }
   }
-  for (const UpdateScalar& scalar : update->scalars) {
+  for (const UpdateScalar& scalar : update.scalars) {
     if (!std::isfinite(scalar.value)) {
       return absl::InvalidArgumentError(
           StrCat("scalar '", scalar.name, "' is ", scalar.value));
     }
   }
-  if (update->weight <= 0) {
+  if (update.weight <= 0) {
     return absl::InvalidArgumentError(
-        StrCat("weight is ", update->weight, ", not positive"));
+        StrCat("weight is ", update.weight, ", not positive"));
   }
   return absl::OkStatus();
 }
 
-absl::Status Clip(Update* update, double clip_norm) {
+// Whether it was too long.
+absl::StatusOr<bool> Clip(Update* update, double clip_norm) {
   std::vector<std::span<float>> spans;
   for (UpdateSection& section : update->sections) {
     spans.push_back(section.values.span());
   }
-  if (spans.empty()) return absl::OkStatus();  // an evaluation
-  return ClipL2(spans, clip_norm).status();
+  if (spans.empty()) return false;  // an evaluation
+  MLEDGE_ASSIGN_OR_RETURN(const ClipResult result, ClipL2(spans, clip_norm));
+  return result.clipped;
 }
 
 absl::Status CheckBounds(const Update& update, double value_bound,
@@ -72,34 +76,61 @@ absl::Status CheckBounds(const Update& update, double value_bound,
 }  // namespace
 
 UpdatePipeline::UpdatePipeline(const Options& options) {
-  float_stages_.push_back({"check-finite", CheckFinite});
+  stages_.push_back(
+      {"check-finite", [](Item& item) { return CheckFinite(item.update); }});
   if (options.clip_norm > 0) {
-    float_stages_.push_back({"clip", [options](Update* update) {
-                               return Clip(update, options.clip_norm);
-                             }});
+    stages_.push_back({"clip", [options](Item& item) -> absl::Status {
+                         MLEDGE_ASSIGN_OR_RETURN(
+                             item.clipped,
+                             Clip(&item.update, options.clip_norm));
+                         return absl::OkStatus();
+                       }});
   }
+  if (options.privacy != nullptr) AddPrivateStages(options);
   if (options.uniform_weight) {
-    float_stages_.push_back({"weigh", [](Update* update) {
-                               update->weight = 1;
-                               return absl::OkStatus();
-                             }});
+    stages_.push_back({"weigh", [](Item& item) {
+                         item.update.weight = 1;
+                         return absl::OkStatus();
+                       }});
   }
-  float_stages_.push_back({"check-bounds", [options](Update* update) {
-                             return CheckBounds(*update, options.value_bound,
-                                                options.weight_bound);
-                           }});
+  stages_.push_back({"check-bounds", [options](Item& item) {
+                       return CheckBounds(item.update, options.value_bound,
+                                          options.weight_bound);
+                     }});
 }
 
-absl::StatusOr<Update> UpdatePipeline::Run(Update update) const {
-  for (const Stage& stage : float_stages_) {
-    MLEDGE_RETURN_IF_ERROR(Annotate(stage.run(&update), stage.name));
+void UpdatePipeline::AddPrivateStages(const Options& options) {
+  stages_.push_back({"divide", [clip_norm = options.clip_norm](Item& item) {
+                       return DivideByClipNorm(clip_norm, &item.update);
+                     }});
+  if (options.privacy->rotated) {
+    stages_.push_back({"rotate", [task = options.privacy,
+                                  seed = options.rotation_seed](Item& item) {
+                         return RotateUpdate(*task, seed, &item.update);
+                       }});
   }
-  return update;
+  stages_.push_back({"round-and-noise", [task = options.privacy](Item& item) {
+                       return RoundAndAddNoise(*task, *item.random,
+                                               &item.update);
+                     }});
+  stages_.push_back({"hide-numbers", [task = options.privacy](Item& item) {
+                       HideNumbers(*task, item.clipped, &item.update);
+                       return absl::OkStatus();
+                     }});
+}
+
+absl::StatusOr<Update> UpdatePipeline::Run(Update update,
+                                           SecretRandom& random) const {
+  Item item = {.update = std::move(update), .random = &random};
+  for (const Stage& stage : stages_) {
+    MLEDGE_RETURN_IF_ERROR(Annotate(stage.run(item), stage.name));
+  }
+  return std::move(item.update);
 }
 
 std::vector<std::string_view> UpdatePipeline::StageNames() const {
   std::vector<std::string_view> names;
-  for (const Stage& stage : float_stages_) names.push_back(stage.name);
+  for (const Stage& stage : stages_) names.push_back(stage.name);
   return names;
 }
 

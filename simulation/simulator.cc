@@ -148,6 +148,7 @@ absl::Status SimulatorImpl::MakeFleet() {
   cache_options.trusted.operators = {simulation_internal::kThrowawayId};
   cache_options.trusted.model_signers = {simulation_internal::kThrowawayId};
   cache_options.parameters_kept = 1;
+  cache_options.simulated = true;
   MLEDGE_ASSIGN_OR_RETURN(std::shared_ptr<PackageCache> cache,
                           PackageCache::Create(std::move(cache_options)));
   Fleet::Options fleet_options;

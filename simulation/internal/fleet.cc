@@ -1,6 +1,8 @@
 #include "mledge/simulation/internal/fleet.h"
 
+#include <limits>
 #include <numeric>
+#include <span>
 #include <utility>
 #include <variant>
 
@@ -9,6 +11,7 @@
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 #include "mledge/core/version.h"
+#include "mledge/privacy/plan/private_task.h"
 
 namespace mledge::simulation_internal {
 namespace {
@@ -21,23 +24,48 @@ absl::StatusOr<FinishedUpdate> Uncomputed(const TrainingJob& job) {
   UpdateView view;
   view.context = {job.assignment, job.package->layout->fingerprint()};
   view.weight = 1;
-  view.sections.push_back(
-      {std::string(kDeltaSection),
-       job.parameters->values().first(job.package->layout->shared_size())});
+  AlignedFloats rotated;
+  std::span<const float> values =
+      job.parameters->values().first(job.package->layout->shared_size());
+  if (job.pipeline.privacy != nullptr && job.pipeline.privacy->rotated) {
+    rotated =
+        AlignedFloats(static_cast<size_t>(job.pipeline.privacy->dimension));
+    values = rotated.span();
+  }
+  view.sections.push_back({std::string(kDeltaSection), values});
   for (const std::string_view name :
        {kExamplesScalar, kLossSumScalar, kMetricSumScalar}) {
     view.scalars.push_back({std::string(name), 1});
+  }
+  if (job.pipeline.privacy != nullptr &&
+      job.pipeline.privacy->count_noise.has_value()) {
+    view.scalars.push_back({std::string(kClipBitScalar), 0.5});
   }
   MLEDGE_ASSIGN_OR_RETURN(const uint64_t size, SerializedUpdateSize(view));
   return FinishedUpdate{Sha256Of(job.assignment.value()), size};
 }
 
+// What its signatures cost beyond their real size.
+uint64_t Surcharge(const v1::SignedMessage& message) {
+  return ChargedSize(message) - message.ByteSizeLong();
+}
+
 uint64_t ChargedSize(const v1::CheckInResponse& answer) {
-  const uint64_t size = answer.ByteSizeLong();
+  uint64_t size = answer.ByteSizeLong();
   if (!answer.has_assignment()) return size;
-  const v1::SignedMessage& statement = answer.assignment().version_statement();
-  return size - statement.ByteSizeLong() +
-         simulation_internal::ChargedSize(statement);
+  size += Surcharge(answer.assignment().version_statement());
+  if (answer.assignment().has_ledger()) {
+    size += Surcharge(answer.assignment().ledger().head());
+  }
+  return size;
+}
+
+uint64_t ChargedSize(const v1::CheckInRequest& request) {
+  uint64_t size = request.ByteSizeLong();
+  for (const v1::SignedMessage& head : request.ledger_heads()) {
+    size += Surcharge(head);
+  }
+  return size;
 }
 
 }  // namespace
@@ -92,7 +120,15 @@ DeviceSession Fleet::MakeSession(int64_t device) const {
   options.check_in_timeout = absl::InfiniteDuration();
   options.transfer_timeout = absl::InfiniteDuration();
   options.report_timeout = absl::InfiniteDuration();
-  return DeviceSession(std::move(options), options_.cache);
+  // Whoever simulates sees the claims, which are the deployment's.
+  options.privacy.epsilon_limit = std::numeric_limits<double>::infinity();
+  options.privacy.delta_limit = 1;
+  DeviceSession session(std::move(options), options_.cache);
+  absl::StatusOr<PrivacyLedger> ledger =
+      PrivacyLedger::Restore(devices_[device].privacy_records);
+  CHECK(ledger.ok()) << ledger.status();
+  session.RestorePrivacy(*std::move(ledger));
+  return session;
 }
 
 absl::Duration Fleet::Up(int64_t device, uint64_t bytes) {
@@ -171,8 +207,7 @@ void Fleet::Do(int64_t device, SendCheckIn effect) {
 void Fleet::CheckIn(int64_t device, CallId call,
                     std::shared_ptr<const v1::CheckInRequest> request) {
   const uint32_t generation = devices_[device].generation;
-  const absl::Time arrives =
-      queue_->now() + Up(device, request->ByteSizeLong());
+  const absl::Time arrives = queue_->now() + Up(device, ChargedSize(*request));
   queue_->Push(
       arrives, [this, device, call, generation, request = std::move(request)] {
         if (devices_[device].generation != generation) return;
@@ -251,6 +286,10 @@ void Fleet::Do(int64_t device, FetchBlob effect) {
 }
 
 void Fleet::Do(int64_t device, Persist effect) {
+  if (effect.charge.has_value()) {
+    devices_[device].privacy_records[effect.charge->task] =
+        std::move(effect.charge->record);
+  }
   React(queue_->now(), device, [this, call = effect.call](Active& active) {
     return active.session.OnPersisted(queue_->now(), call, absl::OkStatus());
   });

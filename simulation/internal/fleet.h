@@ -117,7 +117,9 @@ class Fleet {
     uint32_t generation = 0;
     bool has_package = false;
     bool has_task = false;
-    SecaggJournal journal;  // on its disk
+    // On its disk.
+    SecaggJournal journal;
+    std::map<Digest, std::string> privacy_records;
   };
   using Reaction = std::function<Effects(Active& active)>;
   // A device that vanished comes back when its assignment has surely ended.

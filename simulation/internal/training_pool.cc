@@ -9,6 +9,7 @@
 #include "mledge/client/update_pipeline.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
+#include "mledge/simulation/deterministic_secret_random.h"
 
 namespace mledge::simulation_internal {
 namespace {
@@ -36,8 +37,11 @@ absl::StatusOr<TrainedUpdate> MakeTrained(const TrainingJob& job,
                                           absl::StatusOr<Update> update,
                                           bool serialize) {
   if (!update.ok()) return update.status();
-  MLEDGE_ASSIGN_OR_RETURN(Update finished,
-                          UpdatePipeline(job.pipeline).Run(*std::move(update)));
+  DeterministicSecretRandom random(job.plan.task_seed, job.plan.device,
+                                   job.plan.ordinal, "privacy");
+  MLEDGE_ASSIGN_OR_RETURN(
+      Update finished,
+      UpdatePipeline(job.pipeline).Run(*std::move(update), random));
   const UpdateContext context{job.assignment,
                               job.package->layout->fingerprint()};
   TrainedUpdate trained;

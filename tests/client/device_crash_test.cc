@@ -108,7 +108,8 @@ class Life {
               .SaveSnapshot(effect.job->assignment, trainer->Snapshot()->bytes)
               .ok());
     }
-    prepared_ = *PrepareUpdate(*effect.job, *trainer->Finish());
+    SystemSecretRandom random;
+    prepared_ = *PrepareUpdate(*effect.job, *trainer->Finish(), random);
     Add(session_.OnTrainingFinished(world_.now, effect.call,
                                     prepared_->finished));
   }

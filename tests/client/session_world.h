@@ -15,6 +15,7 @@
 #include "mledge/core/sha256.h"
 #include "mledge/identity/signing.h"
 #include "mledge/model/package_file.h"
+#include "mledge/privacy/ledger/ledger.h"
 #include "mledge/task/validation.h"
 #include "mledge/tests/support/fake_trainer.h"
 #include "mledge/tests/support/test_pki.h"
@@ -84,6 +85,46 @@ class SessionWorld {
     task.mutable_secure_aggregation()->set_mode(v1::SecureAggregation::ON);
   }
 
+  // From now on the task is private, with central noise: ten rounds, a device
+  // in two of them, three apart.
+  void MakePrivate() {
+    task.mutable_local_training()->set_clip_norm(0.5);
+    task.mutable_aggregation()->set_weighting(v1::Aggregation::UNIFORM);
+    task.mutable_cohort()->set_size(100);
+    v1::Privacy& privacy = *task.mutable_privacy();
+    privacy.set_mechanism(v1::Privacy::CENTRAL);
+    privacy.set_target_epsilon(2);
+    privacy.set_delta(1e-6);
+    privacy.set_population_size(1000);
+    privacy.set_participations(2);
+    privacy.set_separation(3);
+  }
+
+  // The coordinator's privacy ledger of the task, as an assignment shows it to
+  // a device that knows the first `known` of its entries. Ledgers of other
+  // lines have other entries.
+  v1::AssignmentLedger ShowLedger(const Digest& task_sha256, int64_t entries,
+                                  int64_t known,
+                                  std::string_view line = "line") const {
+    v1::AssignmentLedger shown;
+    LedgerHead head = EmptyLedgerHead(task_sha256);
+    for (int64_t sequence = 1; sequence <= entries; ++sequence) {
+      const Digest entry = Sha256Of(StrCat(line, sequence));
+      head = ExtendLedger(head, sequence, entry);
+      if (sequence <= known) continue;
+      v1::AssignmentLedger::Link& link = *shown.add_links();
+      link.set_sequence(sequence);
+      link.set_entry_sha256(entry.ToBytes());
+    }
+    v1::LedgerHead message;
+    message.set_task_sha256(task_sha256.ToBytes());
+    message.set_sequence(head.sequence);
+    message.set_hash(head.hash.ToBytes());
+    *shown.mutable_head() = coordinator_signer.Sign(
+        kLedgerHeadContext, message.SerializeAsString());
+    return shown;
+  }
+
   // Makes the blob fetchable.
   Digest Put(std::string bytes) {
     const Digest digest = Sha256Of(bytes);
@@ -143,6 +184,11 @@ class SessionWorld {
     assignment.set_learning_rate(task.local_training().sgd().learning_rate());
     assignment.set_clip_norm(task.local_training().clip_norm());
     assignment.set_round_seed(std::string(32, 's'));
+    if (complete.privacy().mechanism() != v1::Privacy::NONE &&
+        kind == v1::Assignment::TRAIN) {
+      *assignment.mutable_ledger() = ShowLedger(
+          Sha256Of(complete.SerializeAsString()), /*entries=*/1, /*known=*/0);
+    }
     if (complete.secure_aggregation().mode() == v1::SecureAggregation::ON &&
         kind == v1::Assignment::TRAIN) {
       v1::SecureAssignment& secure = *assignment.mutable_secure();
