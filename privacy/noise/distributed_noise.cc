@@ -96,7 +96,14 @@ SumSpread SpreadOfSum(const DistributedNoiseOptions& options,
 }  // namespace
 
 double DistributedNoisePlan::local_standard_deviation() const {
-  return std::sqrt(grid.variance) * kDown;
+  const double root = std::sqrt(grid.variance);
+  // The exact rounding error, by one fused operation.
+  const bool too_large = std::fma(root, root, -grid.variance) > 0;
+  return too_large ? std::nextafter(root, 0.0) : root;
+}
+
+double DistributedNoisePlan::honest_variance() const {
+  return grid.variance * static_cast<double>(honest_survivors) * kDown;
 }
 
 double DistributedNoisePlan::central_standard_deviation() const {

@@ -60,8 +60,11 @@ struct DistributedNoisePlan {
   double wrap_probability = 0;
   double expected_wraps = 0;
 
-  // Of one device's noise, in grid units: σ of the event. Rounded down.
+  // Of one device's noise, in grid units, and the variance of the honest
+  // survivors' together: what the accountants' events take, beside
+  // grid.sensitivity. Rounded down.
   double local_standard_deviation() const;
+  double honest_variance() const;
   // Of the honest survivors' noise, in the model's units. Rounded down.
   double central_standard_deviation() const;
   // Of everybody's noise in a sum of `count` devices, in the model's units:

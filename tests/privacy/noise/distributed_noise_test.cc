@@ -49,6 +49,21 @@ TEST(PlanDistributedNoiseTest, SizesNoiseForHonestSurvivors) {
               std::sqrt(1000.0 / 800), 1e-9);
 }
 
+TEST(DistributedNoisePlanTest, StatesNoMoreNoiseThanThereIs) {
+  DistributedNoisePlan plan{.honest_survivors = 7};
+  for (const double variance : {0.25, 0.3, 2.0, 1e7 + 0.1}) {
+    plan.grid.variance = variance;
+    const auto deviation =
+        static_cast<long double>(plan.local_standard_deviation());
+    EXPECT_LE(deviation * deviation, variance);
+    EXPECT_GE(deviation * deviation, variance * (1 - 1e-15L));
+    EXPECT_LE(plan.honest_variance(), 7 * static_cast<long double>(variance));
+    EXPECT_NEAR(plan.honest_variance() / variance, 7, 1e-13);
+  }
+  plan.grid.variance = 0.25;
+  EXPECT_EQ(plan.local_standard_deviation(), 0.5);
+}
+
 TEST(PlanDistributedNoiseTest, CorruptFractionIsRoundedTowardsMoreCorrupt) {
   DistributedNoiseOptions options = Usual();
   options.cohort = 100;
