@@ -27,6 +27,7 @@ int Run(int argc, char** argv) {
   mledge::RegisterModelPredict(app, chosen);
   mledge::RegisterPki(app, chosen);
   mledge::RegisterPkiRegistrar(app, chosen);
+  mledge::RegisterPrivacy(app, chosen);
   mledge::RegisterSecagg(app, chosen);
   mledge::RegisterTask(app, chosen);
   mledge::RegisterVersion(app, chosen);

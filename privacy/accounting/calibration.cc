@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <functional>
+#include <optional>
 
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
@@ -24,59 +25,77 @@ struct Point {
   double log_epsilon = 0;
 };
 
-// Narrows [too little noise, enough noise] until enough is nearly the least.
-// `starts_at` is where to look first.
-absl::StatusOr<Calibration> Search(
-    const std::function<absl::StatusOr<double>(double)>& epsilon_of,
-    double target, double starts_at) {
+using EpsilonOfNoise = std::function<absl::StatusOr<double>(double)>;
+
+// Where to look first, and about d log ε / d log noise there.
+struct Start {
+  double noise_multiplier = 1;
+  double slope = -1.5;
+};
+
+// The secant through the last two points, kept between the largest noise that
+// was too little and the least that was enough; halves that interval where the
+// secant leaves it or is slow.
+absl::StatusOr<Calibration> Search(const EpsilonOfNoise& epsilon_of,
+                                   double target, Start start) {
+  constexpr int kPatience = 12;
+  constexpr double kLongestStep = 5;
   const double aim = std::log(target * kAim);
-  // ε may be 0 or infinite; its logarithm is kept finite.
-  const auto clamped_log = [](double epsilon) {
-    return std::log(std::clamp(epsilon, 1e-300, 1e300));
-  };
-  Point little{-std::numeric_limits<double>::infinity(), 0};
-  Point enough{std::numeric_limits<double>::infinity(), 0};
-  Calibration best{.noise_multiplier = 0};
-  double next = std::log(starts_at);
-  double stride = 0.05;
-  bool halve = false;
+  const double least = std::log(kLeastMultiplier);
+  const double most = std::log(kMostMultiplier);
+  double little = least;
+  double enough = most;
+  std::optional<Point> last;
+  Calibration best;
+  double next = std::log(start.noise_multiplier);
+  double slope = start.slope;
   for (int step = 0; step < kMostSteps; ++step) {
     const double noise = std::exp(next);
     MLEDGE_ASSIGN_OR_RETURN(const double epsilon, epsilon_of(noise));
-    const Point here{next, clamped_log(epsilon)};
+    // ε may be 0 or infinite; its logarithm is kept finite.
+    const Point here{next, std::log(std::clamp(epsilon, 1e-300, 1e300))};
     if (epsilon <= target) {
       best = {noise, epsilon};
-      if (epsilon >= target * kAccepted) return best;
-      if (noise <= kLeastMultiplier) return best;
-      enough = here;
+      if (epsilon >= target * kAccepted || next <= least) return best;
+      enough = next;
     } else {
-      if (noise >= kMostMultiplier) break;
-      little = here;
+      if (next >= most) break;
+      little = next;
     }
-    if (std::isinf(enough.log_noise) || std::isinf(little.log_noise)) {
-      // ε falls at least as fast as the noise rises where it is small, twice as
-      // fast where it is large; further away at each attempt.
-      const double direction = epsilon > target ? 1 : -1;
-      const double away =
-          std::min(std::abs(here.log_epsilon - aim), 5.0) + stride;
-      next = std::clamp(next + direction * away, std::log(kLeastMultiplier),
-                        std::log(kMostMultiplier));
-      stride *= 2;
-      continue;
+    if (enough - little < 1e-12) break;
+    if (last.has_value() && last->log_noise != here.log_noise) {
+      slope = (here.log_epsilon - last->log_epsilon) /
+              (here.log_noise - last->log_noise);
     }
-    if (enough.log_noise - little.log_noise < 1e-12) break;
-    // False position, every other step if it gets stuck at one end.
-    const double share =
-        (little.log_epsilon - aim) / (little.log_epsilon - enough.log_epsilon);
-    const bool usable = share > 1e-3 && share < 1 - 1e-3;
-    const double width = enough.log_noise - little.log_noise;
-    next = little.log_noise + width * (usable && !halve ? share : 0.5);
-    halve = usable && !halve && step > 6 && step % 2 == 0;
+    last = here;
+    next = here.log_noise +
+           std::clamp((aim - here.log_epsilon) / std::min(slope, -0.05),
+                      -kLongestStep, kLongestStep);
+    const bool bounded = little > least && enough < most;
+    if (next <= little || next >= enough) {
+      next = bounded ? (little + enough) / 2 : std::clamp(next, least, most);
+    } else if (bounded && step > kPatience) {
+      next = (little + enough) / 2;
+    }
   }
   if (best.noise_multiplier > 0) return best;
   return absl::FailedPreconditionError(StrCat(
       "no noise multiplier up to ", kMostMultiplier, " reaches epsilon ",
       target, ": the schedule holds something that more noise does not hide"));
+}
+
+// By RDP, which is a hundred times quicker and somewhat above.
+Start QuickStart(const EpsilonOfNoise& epsilon_of, double target) {
+  const absl::StatusOr<Calibration> found = Search(epsilon_of, target, {});
+  if (!found.ok()) return {};
+  Start start{.noise_multiplier = found->noise_multiplier};
+  constexpr double kAside = 1.05;
+  const absl::StatusOr<double> aside =
+      epsilon_of(found->noise_multiplier * kAside);
+  if (aside.ok() && *aside > 0 && found->epsilon > 0) {
+    start.slope = std::log(*aside / found->epsilon) / std::log(kAside);
+  }
+  return start;
 }
 
 }  // namespace
@@ -95,15 +114,12 @@ absl::StatusOr<Calibration> CalibrateNoise(const EventOfNoise& event_of,
     };
   };
   if (options.kind == AccountantKind::kRdp) {
-    return Search(by(options), target_epsilon, 1);
+    return Search(by(options), target_epsilon, {});
   }
-  // RDP is a hundred times quicker and somewhat above: it tells where to begin.
   const AccountantOptions quick = {.kind = AccountantKind::kRdp,
                                    .adjacency = options.adjacency};
-  const absl::StatusOr<Calibration> start =
-      Search(by(quick), target_epsilon, 1);
   return Search(by(options), target_epsilon,
-                start.ok() ? start->noise_multiplier : 1);
+                QuickStart(by(quick), target_epsilon));
 }
 
 }  // namespace mledge

@@ -6,6 +6,8 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 #include "mledge/privacy/accounting/analytic_gaussian.h"
@@ -45,6 +47,19 @@ double LogDeltaAt(double order, double rdp, double epsilon,
 // The index of the least of `values`.
 size_t Best(const std::vector<double>& values) {
   return static_cast<size_t>(std::ranges::min_element(values) - values.begin());
+}
+
+absl::Status CheckOrders(const std::vector<double>& orders) {
+  for (double order : orders) {
+    if (!(order > 1 && order <= kLargestOrder)) {
+      return absl::InvalidArgumentError(
+          StrCat("order ", order,
+                 " of Rényi divergence: it must be greater "
+                 "than 1 and at most ",
+                 kLargestOrder));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -88,16 +103,36 @@ const std::vector<double>& DefaultRdpOrders() {
   return orders;
 }
 
-absl::StatusOr<RdpAccountant> RdpAccountant::Create(Options options) {
-  for (double order : options.orders) {
-    if (!(order > 1 && order <= kLargestOrder)) {
+absl::StatusOr<std::vector<double>> ParseOrders(std::string_view text) {
+  constexpr double kLongestRange = 1e5;
+  std::vector<double> orders;
+  for (absl::string_view part : absl::StrSplit(ToAbslView(text), ',')) {
+    const std::vector<absl::string_view> ends =
+        absl::StrSplit(part, absl::MaxSplits("..", 1));
+    double first = 0;
+    double last = 0;
+    if (!absl::SimpleAtod(ends.front(), &first) ||
+        !absl::SimpleAtod(ends.back(), &last) || !std::isfinite(first) ||
+        !std::isfinite(last) ||
+        (ends.size() > 1 &&
+         (first != std::floor(first) || last != std::floor(last)))) {
       return absl::InvalidArgumentError(
-          StrCat("order ", order,
-                 " of Rényi divergence: it must be greater "
-                 "than 1 and at most ",
-                 kLargestOrder));
+          StrCat("orders \"", text, "\": \"", ToStdView(part),
+                 "\" is neither a number nor a range of integers like 2..33"));
     }
+    if (last < first || last - first > kLongestRange) {
+      return absl::InvalidArgumentError(
+          StrCat("orders \"", text, "\": the range \"", ToStdView(part),
+                 "\" must hold from 1 to ", kLongestRange, " integers"));
+    }
+    for (double order = first; order <= last; ++order) orders.push_back(order);
   }
+  MLEDGE_RETURN_IF_ERROR(CheckOrders(orders));
+  return orders;
+}
+
+absl::StatusOr<RdpAccountant> RdpAccountant::Create(Options options) {
+  MLEDGE_RETURN_IF_ERROR(CheckOrders(options.orders));
   return RdpAccountant(std::move(options));
 }
 

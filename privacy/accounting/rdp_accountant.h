@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -46,6 +47,11 @@ double RdpToDelta(std::span<const double> orders, std::span<const double> rdp,
 // A grid of orders from 1.02 to 4096, all integers to 64 among them, that holds
 // every default order of Google's dp_accounting.
 const std::vector<double>& DefaultRdpOrders();
+
+// Orders as people write them: "2..33" (all integers of a range), "1.5,2,64",
+// or both mixed. INVALID_ARGUMENT for what is neither, for a range that is
+// empty or longer than 100,000, and for an order outside (1, 1e6].
+absl::StatusOr<std::vector<double>> ParseOrders(std::string_view text);
 
 class RdpAccountant {
  public:

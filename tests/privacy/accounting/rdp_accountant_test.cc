@@ -231,6 +231,17 @@ TEST(RdpAccountantTest, RefusesBadOrders) {
   }
 }
 
+TEST(ParseOrdersTest, ReadsNumbersAndRanges) {
+  EXPECT_THAT(ParseOrders("2..5,1.5,64"),
+              IsOkAndHolds(std::vector<double>{2, 3, 4, 5, 1.5, 64}));
+  for (const char* bad : {"", ",", "two", "2..", "..3", "5..2", "1.5..3",
+                          "2..2000000", "1", "0..4", "nan", "inf", "2;3"}) {
+    EXPECT_THAT(ParseOrders(bad),
+                StatusIs(StatusCode::kInvalidArgument, HasSubstr("order")))
+        << bad;
+  }
+}
+
 TEST(RdpAccountantTest, RefusesBadCountsAndDeltas) {
   auto accountant = RdpAccountant::Create({});
   for (int64_t bad :
