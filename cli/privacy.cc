@@ -8,6 +8,7 @@
 #include "CLI/Validators.hpp"
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
+#include "mledge/cli/privacy_verbs.h"
 #include "mledge/cli/verbs.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
@@ -208,6 +209,8 @@ void RegisterPrivacy(CLI::App& app, ChosenVerb& chosen) {
   chosen.On(calibrate, [calibrate_options] {
     return ShowCalibration(*calibrate_options);
   });
+
+  RegisterPrivacyPlan(privacy, chosen);
 }
 
 }  // namespace mledge

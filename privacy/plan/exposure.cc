@@ -51,26 +51,43 @@ std::vector<std::string> AssumptionsOf(const PrivateTask& task,
   return assumptions;
 }
 
-// The least epsilon of the accountants that know the event, and which one.
 struct Accounted {
   double epsilon = std::numeric_limits<double>::infinity();
-  std::string accountant = "none";
+  std::string_view accountant = "none";
 };
 
-absl::StatusOr<Accounted> Account(const PrivacyEvent& event, double delta) {
-  Accounted best;
+// By each accountant that knows the event.
+absl::StatusOr<std::vector<Accounted>> Account(const PrivacyEvent& event,
+                                               double delta) {
+  std::vector<Accounted> accounted;
   MLEDGE_ASSIGN_OR_RETURN(RdpAccountant rdp,
                           RdpAccountant::Create({.adjacency = kAdjacency}));
   MLEDGE_RETURN_IF_ERROR(rdp.Compose(event));
-  MLEDGE_ASSIGN_OR_RETURN(best.epsilon, rdp.Epsilon(delta));
-  best.accountant = "rdp";
+  MLEDGE_ASSIGN_OR_RETURN(const double by_rdp, rdp.Epsilon(delta));
+  accounted.push_back({by_rdp, "rdp"});
   MLEDGE_ASSIGN_OR_RETURN(PldAccountant pld,
                           PldAccountant::Create({.adjacency = kAdjacency}));
   // Some mechanisms have no loss distribution there.
-  if (!pld.Compose(event).ok()) return best;
-  MLEDGE_ASSIGN_OR_RETURN(const double epsilon, pld.Epsilon(delta));
-  if (epsilon < best.epsilon) best = {epsilon, "pld"};
-  return best;
+  if (!pld.Compose(event).ok()) return accounted;
+  MLEDGE_ASSIGN_OR_RETURN(const double by_pld, pld.Epsilon(delta));
+  accounted.push_back({by_pld, "pld"});
+  return accounted;
+}
+
+v1::PrivacyClaim MakeClaim(const PrivateTask& task, Observer observer,
+                           int64_t participations, const Accounted& accounted) {
+  v1::PrivacyClaim claim;
+  claim.set_epsilon(accounted.epsilon);
+  claim.set_delta(task.delta);
+  claim.set_observer(EncodeObserver(observer));
+  claim.set_unit("device");
+  claim.set_adjacency(EncodeAdjacency(kAdjacency));
+  claim.set_accountant(std::string(accounted.accountant));
+  for (std::string& assumption :
+       AssumptionsOf(task, observer, participations)) {
+    claim.add_assumptions(std::move(assumption));
+  }
+  return claim;
 }
 
 }  // namespace
@@ -85,31 +102,36 @@ PrivacyEvent ExposureTo(const PrivateTask& task, int64_t participations) {
   return PrivacyEvent{ComposedEvent{.events = std::move(parts)}};
 }
 
-absl::StatusOr<v1::PrivacyClaim> ClaimOf(const PrivateTask& task,
-                                         Observer observer,
-                                         int64_t participations) {
+absl::StatusOr<std::vector<v1::PrivacyClaim>> ClaimsOf(const PrivateTask& task,
+                                                       Observer observer,
+                                                       int64_t participations) {
   if (participations < 1 || participations > task.limits.participations) {
     return absl::InvalidArgumentError(
         StrCat("participations are ", participations, "; the task allows 1 to ",
                task.limits.participations));
   }
+  std::vector<v1::PrivacyClaim> claims;
   const PrivacyEvent exposure = ExposureTo(task, participations);
-  Accounted accounted;
-  if (CheckObserver(exposure, observer).ok()) {
-    MLEDGE_ASSIGN_OR_RETURN(accounted, Account(exposure, task.delta));
+  if (!CheckObserver(exposure, observer).ok()) return claims;
+  MLEDGE_ASSIGN_OR_RETURN(const std::vector<Accounted> all,
+                          Account(exposure, task.delta));
+  for (const Accounted& accounted : all) {
+    claims.push_back(MakeClaim(task, observer, participations, accounted));
   }
-  v1::PrivacyClaim claim;
-  claim.set_epsilon(accounted.epsilon);
-  claim.set_delta(task.delta);
-  claim.set_observer(EncodeObserver(observer));
-  claim.set_unit("device");
-  claim.set_adjacency(EncodeAdjacency(kAdjacency));
-  claim.set_accountant(accounted.accountant);
-  for (std::string& assumption :
-       AssumptionsOf(task, observer, participations)) {
-    claim.add_assumptions(std::move(assumption));
+  return claims;
+}
+
+absl::StatusOr<v1::PrivacyClaim> ClaimOf(const PrivateTask& task,
+                                         Observer observer,
+                                         int64_t participations) {
+  MLEDGE_ASSIGN_OR_RETURN(std::vector<v1::PrivacyClaim> claims,
+                          ClaimsOf(task, observer, participations));
+  if (claims.empty()) {
+    return MakeClaim(task, observer, participations, Accounted());
   }
-  return claim;
+  return *std::min_element(
+      claims.begin(), claims.end(),
+      [](const auto& a, const auto& b) { return a.epsilon() < b.epsilon(); });
 }
 
 }  // namespace mledge

@@ -309,18 +309,22 @@ absl::StatusOr<PrivateTask> Resolve(const v1::Task& task,
   return resolved;
 }
 
-// Noise on the mean of a round, over the clip norm, when all devices stay.
-double NoiseOnMean(const PrivateTask& task) {
-  const double divisor = static_cast<double>(task.divisor);
-  if (task.mechanism == v1::Privacy::DISTRIBUTED ||
-      task.mechanism == v1::Privacy::LOCAL) {
-    return std::ldexp(std::sqrt(task.device_noise->variance / divisor),
-                      -task.fraction_bits);
-  }
-  return task.noise_multiplier / divisor;
-}
-
 }  // namespace
+
+double NoiseOnMean(const PrivateTask& task, int64_t present) {
+  double deviation = 0;  // of the sum, in steps of the grid
+  if (task.device_noise.has_value()) {
+    deviation =
+        std::sqrt(task.device_noise->variance * static_cast<double>(present));
+  } else if (task.central_noise.has_value()) {
+    deviation = std::sqrt(task.central_noise->variance);
+  } else if (task.correlated_noise.has_value()) {
+    deviation = std::ldexp(task.correlated_noise->standard_deviation,
+                           -task.correlated_noise->fraction_bits);
+  }
+  return std::ldexp(deviation, -task.fraction_bits) /
+         static_cast<double>(task.divisor);
+}
 
 absl::StatusOr<PrivateTask> ResolvePrivateTask(
     const v1::Task& task, const PrivateTaskOptions& options) {
@@ -331,11 +335,14 @@ absl::StatusOr<PrivateTask> ResolvePrivateTask(
   }
   MLEDGE_ASSIGN_OR_RETURN(const PrivateTask deployment,
                           Resolve(task, options, deployed, std::nullopt));
-  // Local noise is each device's own: the fleet's size does not change it, only
-  // how much of it the mean is left with.
-  double deviation = NoiseOnMean(deployment) * static_cast<double>(size);
-  if (task.privacy().mechanism() == v1::Privacy::LOCAL) {
-    deviation /= std::sqrt(static_cast<double>(size));
+  const auto share = static_cast<double>(size) / static_cast<double>(deployed);
+  double deviation = deployment.noise_multiplier * share;
+  if (task.privacy().mechanism() == v1::Privacy::DISTRIBUTED) {
+    // Of a sum in which everybody's noise is.
+    deviation = NoiseOnMean(deployment, deployed) * static_cast<double>(size);
+  } else if (task.privacy().mechanism() == v1::Privacy::LOCAL) {
+    // Each device's own, of which a larger fleet's mean is left with less.
+    deviation = deployment.noise_multiplier * std::sqrt(share);
   }
   v1::Task everybody_stays = task;
   if (everybody_stays.secure_aggregation().mode() ==

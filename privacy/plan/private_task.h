@@ -103,6 +103,17 @@ absl::StatusOr<v1::PrivacyClaim> ClaimOf(const PrivateTask& task,
                                          Observer observer,
                                          int64_t participations);
 
+// The same by each accountant that knows the mechanism: none where it promises
+// nothing.
+absl::StatusOr<std::vector<v1::PrivacyClaim>> ClaimsOf(const PrivateTask& task,
+                                                       Observer observer,
+                                                       int64_t participations);
+
+// Standard deviation of the noise in one coordinate of the mean of a round,
+// over the clip norm, when `present` of the cohort's devices are in the sum.
+// Correlated noise: of the noise before it is correlated.
+double NoiseOnMean(const PrivateTask& task, int64_t present);
+
 // "central", …: as task files write it.
 std::string_view MechanismName(v1::Privacy::Mechanism mechanism);
 

@@ -262,6 +262,8 @@ TEST(PrivateTaskTest, SimulatesTheNoiseOfTheDeployment) {
     EXPECT_EQ(simulated->divisor, 100);
     EXPECT_EQ(Epsilon(*simulated, Observer::kModelRecipients, 5),
               Epsilon(*deployment, Observer::kModelRecipients, 5));
+    EXPECT_NEAR(NoiseOnMean(*simulated, 100) / NoiseOnMean(*deployment, 1000),
+                1, 0.02);
     const auto on_mean = [](const PrivateTask& resolved) {
       const double variance =
           resolved.central_noise.has_value()
