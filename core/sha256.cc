@@ -57,7 +57,9 @@ absl::StatusOr<Digest> Digest::FromBytes(std::string_view bytes) {
 }
 
 Sha256::Sha256() : state_(std::make_unique<State>()) {
-  CHECK(EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr) == 1);
+  // Fetched once a process: a lookup costs more than hashing a short message.
+  static const EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  CHECK(EVP_DigestInit_ex2(state_->context, sha256, nullptr) == 1);
 }
 Sha256::~Sha256() = default;
 Sha256::Sha256(Sha256&&) noexcept = default;

@@ -23,11 +23,18 @@ class HmacSha256 {
       : sha256_(EVP_MD_fetch(nullptr, "SHA256", nullptr)),
         inner_(EVP_MD_CTX_new()),
         outer_(EVP_MD_CTX_new()),
-        work_(EVP_MD_CTX_new()) {
-    CHECK(sha256_ && inner_ && outer_ && work_) << "no memory for HMAC";
+        work_(EVP_MD_CTX_new()),
+        empty_inner_(EVP_MD_CTX_new()),
+        empty_outer_(EVP_MD_CTX_new()) {
+    CHECK(sha256_ && inner_ && outer_ && work_ && empty_inner_ && empty_outer_)
+        << "no memory for HMAC";
+    SetKey(std::array<uint8_t, 1>{});  // HMAC fills keys up with zeros
+    Copy(inner_, empty_inner_);
+    Copy(outer_, empty_outer_);
   }
   ~HmacSha256() {
-    for (EVP_MD_CTX* context : {inner_, outer_, work_}) {
+    for (EVP_MD_CTX* context :
+         {inner_, outer_, work_, empty_inner_, empty_outer_}) {
       EVP_MD_CTX_free(context);
     }
     EVP_MD_free(sha256_);
@@ -36,6 +43,11 @@ class HmacSha256 {
   HmacSha256& operator=(const HmacSha256&) = delete;
 
   void SetKey(std::span<const uint8_t> key) {
+    if (key.empty()) {
+      Copy(empty_inner_, inner_);
+      Copy(empty_outer_, outer_);
+      return;
+    }
     std::array<uint8_t, kBlockSize> block{};
     if (key.size() > kBlockSize) {
       Start(work_);
@@ -52,14 +64,12 @@ class HmacSha256 {
     Update(outer_, block);
     WipeMemory(block);
   }
-  void StartMessage() {
-    CHECK(EVP_MD_CTX_copy_ex(work_, inner_) == 1) << "SHA-256 failed";
-  }
+  void StartMessage() { Copy(inner_, work_); }
   void Add(std::span<const uint8_t> bytes) { Update(work_, bytes); }
   void FinishMessage(std::span<uint8_t, kHashSize> out) {
     std::array<uint8_t, kHashSize> inner;
     Finish(inner);
-    CHECK(EVP_MD_CTX_copy_ex(work_, outer_) == 1) << "SHA-256 failed";
+    Copy(outer_, work_);
     Update(work_, inner);
     Finish(out);
     WipeMemory(inner);
@@ -71,6 +81,9 @@ class HmacSha256 {
   }
 
  private:
+  static void Copy(const EVP_MD_CTX* from, EVP_MD_CTX* to) {
+    CHECK(EVP_MD_CTX_copy_ex(to, from) == 1) << "SHA-256 failed";
+  }
   void Start(EVP_MD_CTX* context) {
     CHECK(EVP_DigestInit_ex2(context, sha256_, nullptr) == 1)
         << "SHA-256 failed";
@@ -88,6 +101,9 @@ class HmacSha256 {
   EVP_MD_CTX* inner_;
   EVP_MD_CTX* outer_;
   EVP_MD_CTX* work_;
+  // Of the key without bytes.
+  EVP_MD_CTX* empty_inner_;
+  EVP_MD_CTX* empty_outer_;
 };
 
 HmacSha256& ThreadHmac() {
@@ -147,9 +163,11 @@ HkdfInfo& HkdfInfo::AddBytes(std::string_view bytes) {
 }
 
 HkdfInfo& HkdfInfo::AddNumber(uint64_t number) {
-  for (int shift = 56; shift >= 0; shift -= 8) {
-    info_.push_back(static_cast<char>(number >> shift));
+  std::array<char, 8> bytes;
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<char>(number >> (56 - 8 * i));
   }
+  info_.append(bytes.data(), bytes.size());
   return *this;
 }
 

@@ -21,15 +21,6 @@ absl::Status CheckBuilt(AgreementSuite suite) {
   return AgreementSuiteFromNumber(static_cast<uint32_t>(suite)).status();
 }
 
-EVP_PKEY* AsKey(const std::shared_ptr<void>& handle) {
-  return static_cast<EVP_PKEY*>(handle.get());
-}
-
-std::shared_ptr<void> Own(EVP_PKEY* key) {
-  return std::shared_ptr<void>(
-      key, [](void* handle) { EVP_PKEY_free(static_cast<EVP_PKEY*>(handle)); });
-}
-
 std::string Encode(AgreementSuite suite, std::span<const uint8_t> key) {
   std::string encoded(1, static_cast<char>(suite));
   encoded.append(reinterpret_cast<const char*>(key.data()), key.size());
@@ -37,11 +28,6 @@ std::string Encode(AgreementSuite suite, std::span<const uint8_t> key) {
 }
 
 }  // namespace
-
-AgreementPublicKey::AgreementPublicKey(AgreementSuite suite,
-                                       std::string encoded,
-                                       std::shared_ptr<void> handle)
-    : suite_(suite), encoded_(std::move(encoded)), handle_(std::move(handle)) {}
 
 absl::StatusOr<AgreementPublicKey> AgreementPublicKey::Parse(
     std::string_view encoded, AgreementSuite expected) {
@@ -61,14 +47,7 @@ absl::StatusOr<AgreementPublicKey> AgreementPublicKey::Parse(
                                              " bytes; ", ToString(expected),
                                              " has ", kX25519Size));
   }
-  EVP_PKEY* handle = EVP_PKEY_new_raw_public_key(
-      EVP_PKEY_X25519, nullptr, reinterpret_cast<const uint8_t*>(key.data()),
-      key.size());
-  if (handle == nullptr) {
-    ERR_clear_error();
-    return absl::InvalidArgumentError("OpenSSL refuses the public key");
-  }
-  return AgreementPublicKey(expected, std::string(encoded), Own(handle));
+  return AgreementPublicKey(expected, std::string(encoded));
 }
 
 void SharedSecret::Derive(const PairContext& context, std::string_view purpose,
@@ -108,10 +87,17 @@ ShareBoxKeys SharedSecret::DeriveShareBoxKeys(
 }
 
 struct AgreementKeyPair::State {
-  ~State() { EVP_PKEY_CTX_free(context); }
+  ~State() {
+    EVP_PKEY_CTX_free(context);
+    EVP_PKEY_free(peer);
+    EVP_PKEY_free(key);
+  }
 
-  std::shared_ptr<void> key;
+  EVP_PKEY* key = nullptr;
   EVP_PKEY_CTX* context = nullptr;
+  // Takes the bytes of one peer's public key after the other: making a key of
+  // OpenSSL's for each would cost a tenth of an agreement.
+  EVP_PKEY* peer = nullptr;
 };
 
 AgreementKeyPair::AgreementKeyPair(AgreementPublicKey public_key,
@@ -133,25 +119,24 @@ absl::StatusOr<AgreementKeyPair> AgreementKeyPair::FromSeed(
                  .view(),
              private_bytes.mutable_bytes(RevealSecret()));
   auto state = std::make_unique<State>();
-  state->key = Own(EVP_PKEY_new_raw_private_key(
+  state->key = EVP_PKEY_new_raw_private_key(
       EVP_PKEY_X25519, nullptr, private_bytes.bytes(RevealSecret()).data(),
-      kX25519Size));
-  EVP_PKEY* key = AsKey(state->key);
-  CHECK(key != nullptr) << "OpenSSL cannot make an X25519 key";
-  state->context = EVP_PKEY_CTX_new(key, nullptr);
+      kX25519Size);
+  CHECK(state->key != nullptr) << "OpenSSL cannot make an X25519 key";
+  state->context = EVP_PKEY_CTX_new(state->key, nullptr);
   CHECK(state->context != nullptr && EVP_PKEY_derive_init(state->context) == 1)
       << "OpenSSL cannot agree with X25519";
   std::array<uint8_t, kX25519Size> public_bytes;
   size_t size = public_bytes.size();
-  CHECK(EVP_PKEY_get_raw_public_key(key, public_bytes.data(), &size) == 1 &&
+  CHECK(EVP_PKEY_get_raw_public_key(state->key, public_bytes.data(), &size) ==
+            1 &&
         size == kX25519Size)
       << "OpenSSL does not tell an X25519 public key";
-  // A handle of its own: whoever keeps the public key must not keep the private
-  // one alive.
-  MLEDGE_ASSIGN_OR_RETURN(
-      AgreementPublicKey public_key,
-      AgreementPublicKey::Parse(Encode(suite, public_bytes), suite));
-  return AgreementKeyPair(std::move(public_key), std::move(state));
+  state->peer = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, nullptr,
+                                            public_bytes.data(), kX25519Size);
+  CHECK(state->peer != nullptr) << "OpenSSL cannot make an X25519 key";
+  return AgreementKeyPair(
+      AgreementPublicKey(suite, Encode(suite, public_bytes)), std::move(state));
 }
 
 absl::StatusOr<SharedSecret> AgreementKeyPair::Agree(
@@ -164,9 +149,13 @@ absl::StatusOr<SharedSecret> AgreementKeyPair::Agree(
   WipingBytes<kX25519Size> secret;
   const auto bytes = secret.mutable_bytes(RevealSecret());
   size_t size = bytes.size();
+  const std::string_view point = std::string_view(peer.encoded()).substr(1);
   // Any 32 bytes are a point for X25519: there is nothing to validate first.
   const bool derived =
-      EVP_PKEY_derive_set_peer_ex(state_->context, AsKey(peer.handle_),
+      EVP_PKEY_set1_encoded_public_key(
+          state_->peer, reinterpret_cast<const uint8_t*>(point.data()),
+          point.size()) == 1 &&
+      EVP_PKEY_derive_set_peer_ex(state_->context, state_->peer,
                                   /*validate_peer=*/0) == 1 &&
       EVP_PKEY_derive(state_->context, bytes.data(), &size) == 1;
   uint8_t any_bit = 0;

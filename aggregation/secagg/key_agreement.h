@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "mledge/aggregation/secagg/mask_seed.h"
@@ -24,8 +25,7 @@ namespace mledge::secagg {
 // for both by mistake.
 enum class KeyRole : uint8_t { kMask = 1, kTransport = 2 };
 
-// A checked public key: bytes and OpenSSL's handle. A cheap value; const access
-// from several threads is safe.
+// A public key of a suite, of the right length. A value.
 class AgreementPublicKey {
  public:
   // `encoded` is the suite's number in one byte, then the key; its length
@@ -43,12 +43,11 @@ class AgreementPublicKey {
 
  private:
   friend class AgreementKeyPair;
-  AgreementPublicKey(AgreementSuite suite, std::string encoded,
-                     std::shared_ptr<void> handle);
+  AgreementPublicKey(AgreementSuite suite, std::string encoded)
+      : suite_(suite), encoded_(std::move(encoded)) {}
 
   AgreementSuite suite_;
   std::string encoded_;
-  std::shared_ptr<void> handle_;  // EVP_PKEY
 };
 
 // Who agrees, in which session. Every derived key depends on all of it; the
@@ -88,8 +87,8 @@ class SharedSecret {
   WipingBytes<32> secret_;
 };
 
-// Not thread-safe (it reuses one EVP_PKEY_CTX); make one a thread from the same
-// seed where that pays.
+// Not thread-safe (it uses OpenSSL's objects again); make one a thread from the
+// same seed where that pays.
 class AgreementKeyPair {
  public:
   // The same seed and role give the same pair: the server rebuilds a lost
