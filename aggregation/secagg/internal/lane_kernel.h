@@ -12,7 +12,7 @@ namespace mledge::secagg::secagg_internal {
 
 // The most keystreams that AddStreams takes at once: adding several in one pass
 // reads and writes the accumulator once instead of once for each.
-inline constexpr size_t kMostStreams = 4;
+inline constexpr size_t kMostStreams = 8;
 
 // accumulator[i] += streams[0][i] + … + streams[count − 1][i], or −= that sum.
 // Streams are bytes of little-endian lanes. Precondition: 1 ≤ count ≤

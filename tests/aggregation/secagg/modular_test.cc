@@ -149,13 +149,14 @@ TEST(ModularVectorTest, AddingStreamsIsAddition) {
   TrainingRandom random({.purpose = "streams"});
   constexpr size_t kLanes = 333;
   const auto check = [&]<typename Lane>(Lane) {
-    std::vector<std::vector<Lane>> streams(4, std::vector<Lane>(kLanes));
+    std::vector<std::vector<Lane>> streams(secagg_internal::kMostStreams,
+                                           std::vector<Lane>(kLanes));
     std::vector<const uint8_t*> bytes;
     for (std::vector<Lane>& stream : streams) {
       for (Lane& lane : stream) lane = static_cast<Lane>(random.NextU32());
       bytes.push_back(reinterpret_cast<const uint8_t*>(stream.data()));
     }
-    for (size_t count = 1; count <= 4; ++count) {
+    for (size_t count = 1; count <= streams.size(); ++count) {
       for (const bool subtract : {false, true}) {
         std::vector<Lane> fast(kLanes, Lane{9});
         std::vector<Lane> portable(kLanes, Lane{9});
