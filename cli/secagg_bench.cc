@@ -1,5 +1,6 @@
 #include "mledge/cli/secagg_bench.h"
 
+#include <malloc.h>
 #include <time.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include "mledge/aggregation/secagg/mask.h"
 #include "mledge/aggregation/secagg/server.h"
 #include "mledge/cli/secagg_bench_identities.h"
+#include "mledge/cli/secagg_bench_setup.h"
 #include "mledge/cli/secagg_floor.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
@@ -29,6 +31,12 @@ double Seconds(clockid_t clock) {
   timespec time;
   clock_gettime(clock, &time);
   return static_cast<double>(time.tv_sec) + 1e-9 * time.tv_nsec;
+}
+
+// What is allocated and not freed in this process.
+int64_t LiveBytes() {
+  const struct mallinfo2 info = mallinfo2();
+  return static_cast<int64_t>(info.uordblks + info.hblkhd);
 }
 
 // The name of the round that a message opens or closes.
@@ -59,7 +67,9 @@ class BenchSession {
 
   absl::StatusOr<SecaggBenchResult> Run() {
     const SecaggFloor before = MeasureSecaggFloor();
-    MLEDGE_RETURN_IF_ERROR(MakeServer());
+    MLEDGE_ASSIGN_OR_RETURN(
+        server_, MakeBenchServer(options_, now_, registrar_,
+                                 {identities_.members(), pool_.get()}));
     MLEDGE_RETURN_IF_ERROR(MakeClients());
     OnServer("0 offer", [&] { return server_->Start(now_); });
     for (size_t i = 0; i < clients_.size(); ++i) {
@@ -94,65 +104,8 @@ class BenchSession {
                                  static_cast<uint32_t>(coordinate) * 40503u);
   }
 
-  absl::Status MakeServer() {
-    v1::SecaggOffer offer;
-    offer.set_protocol_version(kProtocolVersion);
-    offer.set_agreement_suite(1);
-    offer.set_cipher_suite(1);
-    offer.set_session_number(1);
-    const Digest task = Sha256Of("bench");
-    offer.set_task_sha256(task.ToBytes());
-    offer.set_package_sha256(task.ToBytes());
-    VersionLogHead head{.task = task, .length = 1};
-    head.head = ExtendVersionLog(task, 0, EmptyVersionLog(task), task);
-    head.time = now_;
-    head.Sign(registrar_);
-    *offer.mutable_version_log() = head.ToProto();
-    offer.set_head_before_entries(EmptyVersionLog(task).ToBytes());
-    offer.add_entries(task.ToBytes());
-    offer.set_least_devices(3);
-    offer.set_least_alive(1);
-    offer.add_sections()->set_length(static_cast<uint64_t>(options_.length));
-    offer.mutable_sections(0)->set_modulus_bits(
-        static_cast<uint32_t>(options_.modulus_bits));
-    offer.set_expires_unix_milliseconds(
-        absl::ToUnixMillis(now_ + absl::Hours(1)));
-    offer.set_nonce(task.ToBytes());
-    MLEDGE_ASSIGN_OR_RETURN(Offer made, Offer::Make(offer));
-    ServerOptions server;
-    server.corrupt_fraction = options_.corrupt;
-    server.dropout_fraction = options_.design_dropout;
-    server.sigma = options_.sigma;
-    server.eta = options_.eta;
-    server.threat_model = options_.threat_model;
-    server.losses = options_.losses;
-    server.graph = options_.graph;
-    server.registrar_sessions_per_day = 1;
-    server.fixed_neighbors = options_.neighbors;
-    server.fixed_threshold = options_.threshold;
-    server.maximum_devices = options_.clients;
-    MLEDGE_ASSIGN_OR_RETURN(
-        server_, SecaggServer::Create(server, std::move(made),
-                                      {identities_.members(), pool_.get()}));
-    return absl::OkStatus();
-  }
-
   absl::Status MakeClients() {
-    ClientPolicy policy;
-    policy.session = {.corrupt_fraction = options_.corrupt,
-                      .sigma = options_.sigma,
-                      .threat_model = options_.threat_model,
-                      .losses = options_.losses,
-                      .least_clients = 3,
-                      .least_alive = 1};
-    policy.registrar_sessions_per_day = 1;
-    policy.maximum_lifetime = absl::Hours(2);
-    if (options_.neighbors > 0) {
-      // Somebody else's numbers: what they promise is not ours to check.
-      policy.session.corrupt_fraction = 0;
-      policy.session.threat_model = ThreatModel::kSemiHonest;
-      policy.session.sigma = 1;
-    }
+    const ClientPolicy policy = BenchPolicy(options_);
     const auto lost = static_cast<int64_t>(
         options_.dropout * static_cast<double>(options_.clients));
     for (int64_t i = 0; i < options_.clients; ++i) {
@@ -188,34 +141,78 @@ class BenchSession {
     return absl::OkStatus();
   }
 
-  // Runs one call of the server and keeps its account.
-  void OnServer(const std::string& round,
-                const std::function<ServerEffects()>& call) {
+  // Does something of the server's and keeps its account.
+  void Measure(const std::string& round, const std::function<void()>& work) {
     const int64_t verified = identities_.signatures_verified();
     const double cpu = Seconds(CLOCK_PROCESS_CPUTIME_ID);
     const double wall = Seconds(CLOCK_MONOTONIC);
-    ServerEffects effects = call();
-    std::vector<std::pair<DeviceId, std::string>> sent;
-    for (ServerEffect& effect : effects) {
-      auto* send = std::get_if<SendToDevices>(&effect);
-      if (send == nullptr) continue;
-      // One message to many is serialized once.
-      const std::string bytes = send->message->SerializeAsString();
-      for (const DeviceId& device : send->devices) {
-        sent.emplace_back(device, bytes);
-      }
-    }
+    work();
     result_.server_cpu_seconds_by_round[round] +=
         Seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     result_.server_wall_seconds_by_round[round] +=
         Seconds(CLOCK_MONOTONIC) - wall;
     result_.signatures_verified += identities_.signatures_verified() - verified;
-    for (auto& [device, bytes] : sent) {
-      result_.bytes_to_clients += static_cast<int64_t>(bytes.size());
-      events_.push_back([this, i = std::stoul(device.value()),
-                         bytes = std::move(bytes)] { ToClient(i, bytes); });
+  }
+
+  void OnServer(const std::string& round,
+                const std::function<ServerEffects()>& call) {
+    ServerEffects effects;
+    const int64_t before = LiveBytes();
+    Measure(round, [&] { effects = call(); });
+    server_bytes_ += LiveBytes() - before;
+    result_.server_held_bytes =
+        std::max(result_.server_held_bytes, server_bytes_);
+    for (ServerEffect& effect : effects) {
+      auto* send = std::get_if<SendToDevices>(&effect);
+      if (send != nullptr) {
+        send->message == nullptr ? SendEach(round, *send)
+                                 : SendAll(round, *send);
+      } else {
+        Handle(effect);
+      }
     }
-    for (ServerEffect& effect : effects) Handle(effect);
+  }
+
+  // One message to many is serialized once.
+  void SendAll(const std::string& round, const SendToDevices& send) {
+    auto bytes = std::make_shared<std::string>();
+    Measure(round, [&] { *bytes = send.message->SerializeAsString(); });
+    for (const DeviceId& device : send.devices) {
+      events_.push_back([this, i = std::stoul(device.value()), bytes] {
+        ToClient(i, *bytes);
+      });
+    }
+  }
+
+  // Messages of their own are made a few at a time, as streams take them.
+  void SendEach(const std::string& round, const SendToDevices& send) {
+    constexpr size_t kAtOnce = 64;
+    for (size_t first = 0; first < send.devices.size(); first += kAtOnce) {
+      const auto begin = send.devices.begin() + first;
+      const auto end = begin + std::min(kAtOnce, send.devices.size() - first);
+      events_.push_back([this, round, part = SendToDevices{{begin, end}, {}}] {
+        std::vector<std::string> messages(part.devices.size());
+        Measure(round, [&] { MakeMessages(part, messages); });
+        for (size_t i = 0; i < messages.size(); ++i) {
+          if (messages[i].empty()) continue;
+          ToClient(std::stoul(part.devices[i].value()), messages[i]);
+        }
+      });
+    }
+  }
+
+  void MakeMessages(const SendToDevices& send,
+                    std::vector<std::string>& messages) const {
+    const auto count = static_cast<int64_t>(messages.size());
+    const int64_t grain = (count + options_.threads - 1) / options_.threads;
+    ParallelFor(pool_.get(), count, grain, [&](int64_t begin, int64_t end) {
+      v1::SecaggServerMessage message;
+      for (int64_t i = begin; i < end; ++i) {
+        if (server_->MessageFor(send, send.devices[i], message)) {
+          messages[i] = message.SerializeAsString();
+        }
+      }
+    });
   }
 
   void Handle(ServerEffect& effect) {
@@ -272,6 +269,7 @@ class BenchSession {
 
   void ToClient(size_t i, const std::string& bytes) {
     Client& client = clients_[i];
+    result_.bytes_to_clients += static_cast<int64_t>(bytes.size());
     OnClient(client, "", [&](std::string& round) {
       v1::SecaggServerMessage message;
       message.ParseFromString(bytes);
@@ -400,6 +398,7 @@ class BenchSession {
   absl::Time wake_;
   absl::Status failure_;
   std::map<std::string, double> client_seconds_;
+  int64_t server_bytes_ = 0;
   SecaggBenchResult result_;
 };
 

@@ -51,7 +51,9 @@ struct SecaggBenchResult {
   int64_t bytes_to_server = 0;
   int64_t bytes_to_clients = 0;
   int64_t masked_input_bytes = 0;  // of one device
-  int64_t keystream_bytes = 0;     // the server's
+  // The most that the server held between two of its calls.
+  int64_t server_held_bytes = 0;
+  int64_t keystream_bytes = 0;  // the server's
   int64_t key_agreements = 0;
   int64_t signatures_verified = 0;
 };

@@ -42,6 +42,7 @@ void PrintJson(const SecaggBenchResult& result) {
       {"bytes_to_server", result.bytes_to_server},
       {"bytes_to_clients", result.bytes_to_clients},
       {"masked_input_bytes", result.masked_input_bytes},
+      {"server_held_bytes", result.server_held_bytes},
       {"keystream_bytes", result.keystream_bytes},
       {"key_agreements", result.key_agreements},
       {"signatures_verified", result.signatures_verified}};
@@ -52,13 +53,15 @@ void PrintText(const SecaggBenchResult& result) {
   std::cout << absl::StrFormat(
       "k = %d, t = %d, %d in the sum, which is %s\n"
       "client  %9.2f ms  floor %9.2f ms  ratio %.2f\n"
-      "server  %9.3f s   floor %9.3f s   ratio %.2f   wall %.3f s\n",
+      "server  %9.3f s   floor %9.3f s   ratio %.2f   wall %.3f s   "
+      "%.1f MB\n",
       result.neighbors, result.threshold, result.counted,
       result.exact ? "exact" : "WRONG", result.client_cpu_ms,
       result.client_floor_ms, result.client_cpu_ms / result.client_floor_ms,
       result.server_cpu_seconds, result.floor_seconds,
       result.server_cpu_seconds / result.floor_seconds,
-      result.server_wall_seconds);
+      result.server_wall_seconds,
+      1e-6 * static_cast<double>(result.server_held_bytes));
   for (const auto& [round, seconds] : result.server_cpu_seconds_by_round) {
     std::cout << absl::StrFormat("  server %-16s %9.4f s\n", round, seconds);
   }

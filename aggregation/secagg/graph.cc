@@ -78,6 +78,13 @@ std::vector<uint32_t> NeighborGraph::Neighbors(uint32_t index) const {
   return neighbors;
 }
 
+std::vector<uint32_t> NeighborGraph::Circle() const {
+  if (!full()) return order_;
+  std::vector<uint32_t> members(static_cast<size_t>(clients_));
+  std::iota(members.begin(), members.end(), 0);
+  return members;
+}
+
 bool NeighborGraph::AreNeighbors(uint32_t a, uint32_t b) const {
   if (a == b || a >= clients_ || b >= clients_) return false;
   if (full()) return true;

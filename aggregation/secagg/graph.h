@@ -38,6 +38,9 @@ class NeighborGraph {
 
   // Ascending, without `index` itself. Precondition: 0 ≤ index < clients().
   std::vector<uint32_t> Neighbors(uint32_t index) const;
+  // All members, so that the neighbourhoods of one and the next differ by two
+  // at most.
+  std::vector<uint32_t> Circle() const;
   // False for a member and itself, and for indices that are none.
   bool AreNeighbors(uint32_t a, uint32_t b) const;
 

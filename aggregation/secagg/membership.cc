@@ -73,7 +73,7 @@ absl::StatusOr<MemberIdentity> CertificateMembers::Identify(
     chain.insert(chain.end(), issuers_.begin(), issuers_.end());
     MLEDGE_ASSIGN_OR_RETURN(const Identity identity,
                             VerifyChain(chain, root_, now));
-    ++signatures_verified_;
+    ++*signatures_verified_;
     if (identity.role != Role::kDevice) {
       return absl::PermissionDeniedError(
           StrCat(identity.ToString(), " is no device and may not take part"));
@@ -107,7 +107,7 @@ absl::Status CertificateMembers::CheckSignature(const MemberIdentity& member,
     return absl::PermissionDeniedError(
         StrCat("device ", member.id, " has no key to verify with"));
   }
-  ++signatures_verified_;
+  ++*signatures_verified_;
   return Annotate(member.key->Verify(message, signature),
                   StrCat("signature of device ", member.id));
 }

@@ -1,6 +1,7 @@
 #ifndef MLEDGE_AGGREGATION_SECAGG_MEMBERSHIP_H_
 #define MLEDGE_AGGREGATION_SECAGG_MEMBERSHIP_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -44,7 +45,8 @@ class MemberVerifier {
   virtual absl::StatusOr<MemberIdentity> Identify(
       std::span<const std::string> certificates, absl::Time now) = 0;
 
-  // PERMISSION_DENIED: `message` was not signed by the member.
+  // PERMISSION_DENIED: `message` was not signed by the member. Several threads
+  // may ask this at once, as long as nobody asks anything else.
   virtual absl::Status CheckSignature(const MemberIdentity& member,
                                       std::string_view message,
                                       std::string_view signature) = 0;
@@ -82,7 +84,7 @@ class CertificateMembers final : public MemberVerifier {
                               std::string_view signature) override;
 
   // Signatures of any kind that were verified so far.
-  int64_t signatures_verified() const { return signatures_verified_; }
+  int64_t signatures_verified() const { return *signatures_verified_; }
 
  private:
   struct Verified {
@@ -97,7 +99,9 @@ class CertificateMembers final : public MemberVerifier {
   RevocationList list_;
   const absl::Duration list_maximum_age_;
   absl::flat_hash_map<Digest, Verified> verified_;
-  int64_t signatures_verified_ = 0;
+  // Not in place, so that the object can be moved.
+  std::unique_ptr<std::atomic<int64_t>> signatures_verified_ =
+      std::make_unique<std::atomic<int64_t>>(0);
 };
 
 class CertificateSigner final : public MemberSigner {

@@ -6,6 +6,15 @@
 // directory, because one bad leaf there costs its neighbours the session.
 
 namespace mledge::secagg {
+namespace {
+
+// How many signatures are verified together: enough to keep all threads busy,
+// few enough that a device with a wrong one hears of it soon.
+int64_t LeavesAtOnce(const ThreadPool* pool) {
+  return pool == nullptr ? 1 : 16 * (pool->size() + 1);
+}
+
+}  // namespace
 
 absl::Status SecaggServer::OnAdvertise(absl::Time now, const DeviceId& device,
                                        const v1::SecaggAdvertise& message,
@@ -32,14 +41,44 @@ absl::Status SecaggServer::OnAdvertise(absl::Time now, const DeviceId& device,
     return absl::PermissionDeniedError(
         StrCat("a leaf of device ", identity.id, " sent by ", device.value()));
   }
-  MLEDGE_RETURN_IF_ERROR(dependencies_.members->CheckSignature(
-      identity, leaf.signed_bytes, leaf.signature));
   advertised_.emplace(device.value(), std::move(leaf));
   lost_.erase(device.value());
+  unverified_.push_back(identity);
+  const bool is_full =
+      static_cast<int64_t>(advertised_.size()) == options_.maximum_devices;
+  if (is_full || static_cast<int64_t>(unverified_.size()) >=
+                     LeavesAtOnce(dependencies_.pool)) {
+    VerifyLeaves();
+  }
+  const auto lost = lost_.find(device.value());
+  if (lost != lost_.end()) {
+    return absl::PermissionDeniedError(lost->second.reason);
+  }
   if (static_cast<int64_t>(advertised_.size()) == options_.maximum_devices) {
     CloseAdvertising(now, effects);
   }
   return absl::OkStatus();
+}
+
+void SecaggServer::VerifyLeaves() {
+  std::vector<absl::Status> found(unverified_.size());
+  ParallelFor(dependencies_.pool, static_cast<int64_t>(found.size()),
+              /*grain=*/1, [&](int64_t begin, int64_t end) {
+                for (int64_t i = begin; i < end; ++i) {
+                  const MemberIdentity& member = unverified_[i];
+                  const Leaf& leaf = advertised_.at(member.id);
+                  found[i] = dependencies_.members->CheckSignature(
+                      member, leaf.signed_bytes, leaf.signature);
+                }
+              });
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (found[i].ok()) continue;
+    const std::string& id = unverified_[i].id;
+    advertised_.erase(id);
+    lost_.insert_or_assign(id, LostDevice{DeviceId(id), Round::kAdvertise,
+                                          std::string(found[i].message())});
+  }
+  unverified_.clear();
 }
 
 void SecaggServer::CloseAdvertising(absl::Time now, ServerEffects& effects) {

@@ -43,26 +43,27 @@ DirectoryMessage ShowAllLeaves(const Book& book) {
   return message;
 }
 
-DirectoryMessage ShowNeighbors(const Book& book, uint32_t own,
-                               const std::vector<uint32_t>& neighbors) {
-  auto message = std::make_shared<v1::SecaggServerMessage>();
-  v1::SecaggDirectoryMessage& shown = *message->mutable_directory();
+// `members`: the group's places in the cohort.
+void ShowNeighbors(const Book& book, const std::vector<uint32_t>& members,
+                   uint32_t own, const std::vector<uint32_t>& neighbors,
+                   v1::SecaggDirectoryMessage& shown) {
+  shown.Clear();
   shown.set_directory(book.directory.bytes);
   *shown.mutable_witness() = book.witness;
-  shown.set_cohort_index(own);
-  shown.set_merkle_path(book.paths[own]);
+  shown.set_cohort_index(members[own]);
+  shown.set_merkle_path(book.paths[members[own]]);
   for (const uint32_t neighbor : neighbors) {
+    const uint32_t place = members[neighbor];
     v1::SecaggDirectoryMessage::Leaf& entry = *shown.add_leaves();
-    entry.set_cohort_index(neighbor);
-    entry.set_leaf(book.leaves[neighbor]);
-    entry.set_merkle_path(book.paths[neighbor]);
+    entry.set_cohort_index(place);
+    entry.set_leaf(book.leaves[place]);
+    entry.set_merkle_path(book.paths[place]);
   }
-  return message;
 }
 
 }  // namespace
 
-absl::StatusOr<v1::SecaggDirectory> SecaggServer::MakeDirectory() const {
+absl::StatusOr<v1::SecaggDirectory> SecaggServer::MakeDirectory() {
   const auto devices = static_cast<uint32_t>(advertised_.size());
   const uint32_t groups =
       options_.largest_group == 0
@@ -86,9 +87,8 @@ absl::StatusOr<v1::SecaggDirectory> SecaggServer::MakeDirectory() const {
   }
   std::map<uint64_t, uint32_t> versions;
   for (const auto& [id, leaf] : advertised_) ++versions[leaf.base_version];
-  MLEDGE_ASSIGN_OR_RETURN(const MerkleTree tree,
-                          MerkleTree::Create(MerkleLeaves(advertised_)));
-  directory.set_merkle_root(tree.root().ToBytes());
+  MLEDGE_ASSIGN_OR_RETURN(tree_, MerkleTree::Create(MerkleLeaves(advertised_)));
+  directory.set_merkle_root(tree_->root().ToBytes());
   for (const auto& [version, count] : versions) {
     v1::SecaggVersionCount& entry = *directory.add_versions();
     entry.set_version(version);
@@ -115,12 +115,11 @@ ServerEffects SecaggServer::OnWitnessed(
       book->leaves.push_back(leaf.bytes);
     }
     if (!directory_->ShowsAllLeaves()) {
-      const absl::StatusOr<MerkleTree> tree =
-          MerkleTree::Create(MerkleLeaves(advertised_));
-      for (uint32_t i = 0; tree.ok() && i < book->leaves.size(); ++i) {
-        book->paths.push_back(SerializePath(*tree->PathOf(i)));
+      for (uint32_t i = 0; i < book->leaves.size(); ++i) {
+        book->paths.push_back(SerializePath(*tree_->PathOf(i)));
       }
     }
+    tree_.reset();
     status =
         StartGroups(now, std::move(book),
                     dependencies_.cryptography->DrawnFrom(*statement), effects);
@@ -160,16 +159,13 @@ absl::Status SecaggServer::StartGroups(absl::Time now,
       group_of_[cohort[index].first] = i;
     }
     if (all != nullptr) {
-      setup.one_directory_for_all = true;
-      setup.directory_for = [all](uint32_t) { return all; };
+      setup.directory = all;
     } else {
-      setup.directory_for = [book, members = groups[i],
-                             graph](uint32_t member) {
-        std::vector<uint32_t> neighbors;
-        for (const uint32_t neighbor : graph.Neighbors(member)) {
-          neighbors.push_back(members[neighbor]);
-        }
-        return ShowNeighbors(*book, members[member], neighbors);
+      setup.show_directory = [book, members = groups[i]](
+                                 uint32_t member,
+                                 const std::vector<uint32_t>& neighbors,
+                                 v1::SecaggDirectoryMessage& shown) {
+        ShowNeighbors(*book, members, member, neighbors, shown);
       };
     }
     setup.graph = std::move(graph);

@@ -21,7 +21,8 @@ absl::Status ServerGroup::OnShareBoxes(uint32_t member,
         StrCat(message.boxes_size(), " boxes for ", sender.neighbors.size(),
                " neighbors"));
   }
-  std::vector<std::string> boxes;
+  std::string boxes;
+  boxes.reserve(sender.neighbors.size() * kShareBoxSize);
   for (int i = 0; i < message.boxes_size(); ++i) {
     const v1::SecaggBox& box = message.boxes(i);
     if (box.member() != sender.neighbors[i]) {
@@ -33,27 +34,28 @@ absl::Status ServerGroup::OnShareBoxes(uint32_t member,
                                                " bytes, where ", kShareBoxSize,
                                                " are expected"));
     }
-    boxes.push_back(box.box());
+    boxes += box.box();
   }
   sender.boxes = std::move(boxes);
   sender.shared = true;
   return absl::OkStatus();
 }
 
-v1::SecaggServerMessage ServerGroup::BoxesFor(uint32_t member) const {
-  v1::SecaggServerMessage message;
-  v1::SecaggBoxesMessage& boxes = *message.mutable_boxes();
-  boxes.set_session(setup_.session.ToBytes());
+void ServerGroup::WriteBoxes(uint32_t member,
+                             v1::SecaggBoxesMessage& message) const {
+  message.Clear();
+  message.set_session(setup_.session.ToBytes());
   for (const uint32_t from : members_[member].neighbors) {
     const Member& sender = members_[from];
     if (!sender.shared) continue;
-    const auto place = std::lower_bound(sender.neighbors.begin(),
-                                        sender.neighbors.end(), member);
-    v1::SecaggBox& box = *boxes.add_boxes();
+    const auto place =
+        static_cast<size_t>(std::lower_bound(sender.neighbors.begin(),
+                                             sender.neighbors.end(), member) -
+                            sender.neighbors.begin());
+    v1::SecaggBox& box = *message.add_boxes();
     box.set_member(from);
-    box.set_box(sender.boxes[place - sender.neighbors.begin()]);
+    box.set_box(sender.boxes.data() + place * kShareBoxSize, kShareBoxSize);
   }
-  return message;
 }
 
 void ServerGroup::CloseSharing(absl::Time now, ServerEffects& effects) {
@@ -93,9 +95,11 @@ void ServerGroup::CloseSharing(absl::Time now, ServerEffects& effects) {
   }
   state_ = State::kMasking;
   deadline_ = now + setup_.options->masked_input_time;
+  std::vector<DeviceId> devices;
   for (uint32_t i = 0; i < members_.size(); ++i) {
-    if (members_[i].shared) SendTo(i, BoxesFor(i), effects);
+    if (members_[i].shared) devices.push_back(setup_.devices[i]);
   }
+  effects.push_back(SendToDevices{std::move(devices), nullptr});
 }
 
 }  // namespace mledge::secagg

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "mledge/aggregation/secagg/internal/server_group.h"
 #include "mledge/aggregation/secagg/transcript.h"
 #include "mledge/core/logging.h"
@@ -10,9 +12,16 @@
 namespace mledge::secagg {
 namespace {
 
-// Coordinates that one thread adds at a time.
-constexpr int64_t kFoldGrain = int64_t{1} << 16;
-static_assert(kFoldGrain % kRangeAlignment == 0);
+// Coordinates for which a second thread does not pay.
+constexpr int64_t kFewestCoordinates = int64_t{1} << 14;
+
+// Equal parts for the threads there are.
+int64_t FoldGrain(int64_t size, const ThreadPool* pool) {
+  const int64_t threads = pool == nullptr ? 1 : pool->size() + 1;
+  const int64_t part =
+      std::max(kFewestCoordinates, (size + threads - 1) / threads);
+  return (part + kRangeAlignment - 1) / kRangeAlignment * kRangeAlignment;
+}
 
 }  // namespace
 
@@ -37,7 +46,7 @@ absl::Status ServerGroup::CheckMaskedInput(std::string_view bytes) const {
 void ServerGroup::Fold(std::string_view bytes) {
   const auto* next = reinterpret_cast<const uint8_t*>(bytes.data());
   for (ModularVector& sum : sum_) {
-    ParallelFor(setup_.pool, sum.size(), kFoldGrain,
+    ParallelFor(setup_.pool, sum.size(), FoldGrain(sum.size(), setup_.pool),
                 [&](int64_t begin, int64_t end) {
                   const Modulus modulus = sum.modulus();
                   const absl::Status added = sum.UnpackAndAdd(

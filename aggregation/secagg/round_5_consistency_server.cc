@@ -10,14 +10,11 @@
 
 namespace mledge::secagg {
 
-v1::SecaggServerMessage ServerGroup::SetsMessage() const {
-  v1::SecaggServerMessage message;
-  v1::SecaggSetsMessage& sets = *message.mutable_sets();
-  sets.set_session(setup_.session.ToBytes());
-  sets.set_alive(alive_.bytes());
-  sets.set_dead(dead_.bytes());
-  *sets.mutable_witness() = sets_witness_->ToProto();
-  return message;
+void ServerGroup::WriteSets(v1::SecaggSetsMessage& message) const {
+  message.set_session(setup_.session.ToBytes());
+  message.set_alive(alive_.bytes());
+  message.set_dead(dead_.bytes());
+  *message.mutable_witness() = sets_witness_->ToProto();
 }
 
 void ServerGroup::OnSetsWitnessed(absl::Time now,
@@ -42,9 +39,9 @@ void ServerGroup::OnSetsWitnessed(absl::Time now,
   for (const uint32_t i : alive_.ToVector()) {
     if (!members_[i].lost) devices.push_back(setup_.devices[i]);
   }
-  effects.push_back(SendToDevices{
-      std::move(devices),
-      std::make_shared<const v1::SecaggServerMessage>(SetsMessage())});
+  auto message = std::make_shared<v1::SecaggServerMessage>();
+  WriteSets(*message->mutable_sets());
+  effects.push_back(SendToDevices{std::move(devices), std::move(message)});
 }
 
 absl::Status ServerGroup::OnSignature(uint32_t member,
@@ -104,17 +101,16 @@ void ServerGroup::CloseSigning(ServerEffects& effects) {
   effects.push_back(std::move(approve));
 }
 
-v1::SecaggServerMessage ServerGroup::SignaturesFor(uint32_t member) const {
-  v1::SecaggServerMessage message;
-  v1::SecaggSignaturesMessage& signatures = *message.mutable_signatures();
-  signatures.set_session(setup_.session.ToBytes());
+void ServerGroup::WriteSignatures(uint32_t member,
+                                  v1::SecaggSignaturesMessage& message) const {
+  message.Clear();
+  message.set_session(setup_.session.ToBytes());
   for (const uint32_t neighbor : members_[member].neighbors) {
     if (!members_[neighbor].signature.has_value()) continue;
-    auto& entry = *signatures.add_signatures();
+    auto& entry = *message.add_signatures();
     entry.set_member(neighbor);
     entry.set_signature(*members_[neighbor].signature);
   }
-  return message;
 }
 
 void ServerGroup::OnUnmaskApproved(absl::Time now, const absl::Status& status,
@@ -125,10 +121,12 @@ void ServerGroup::OnUnmaskApproved(absl::Time now, const absl::Status& status,
   }
   state_ = State::kUnmasking;
   deadline_ = now + setup_.options->unmask_time;
+  std::vector<DeviceId> devices;
   for (const uint32_t i : alive_.ToVector()) {
     if (!members_[i].signature.has_value() || members_[i].lost) continue;
-    SendTo(i, SignaturesFor(i), effects);
+    devices.push_back(setup_.devices[i]);
   }
+  effects.push_back(SendToDevices{std::move(devices), nullptr});
 }
 
 }  // namespace mledge::secagg

@@ -10,6 +10,18 @@
 // what its device committed to, and their masks are taken out of the sum.
 
 namespace mledge::secagg {
+namespace {
+
+// Among `neighbors`, which ascend; as many as they are if it is not there.
+size_t PlaceOf(uint32_t member, const std::vector<uint32_t>& neighbors) {
+  const auto found =
+      std::lower_bound(neighbors.begin(), neighbors.end(), member);
+  return found != neighbors.end() && *found == member
+             ? static_cast<size_t>(found - neighbors.begin())
+             : neighbors.size();
+}
+
+}  // namespace
 
 absl::Status ServerGroup::OnUnmask(uint32_t member,
                                    const v1::SecaggUnmask& message) {
@@ -22,16 +34,16 @@ absl::Status ServerGroup::OnUnmask(uint32_t member,
     return absl::AlreadyExistsError("this device's shares are here already");
   }
   std::vector<std::pair<uint32_t, ShareValue>> shares;
-  int64_t previous = -1;
+  shares.reserve(static_cast<size_t>(message.shares_size()));
+  auto next = sender.neighbors.begin();
   for (const v1::SecaggUnmask::Share& share : message.shares()) {
     const uint32_t target = share.member();
-    if (static_cast<int64_t>(target) <= previous) {
+    if (!shares.empty() && target <= shares.back().first) {
       return absl::InvalidArgumentError(
           "shares are not in the order of their members");
     }
-    previous = target;
-    if (!std::binary_search(sender.neighbors.begin(), sender.neighbors.end(),
-                            target) ||
+    while (next != sender.neighbors.end() && *next < target) ++next;
+    if (next == sender.neighbors.end() || *next != target ||
         (!alive_.Contains(target) && !dead_.Contains(target))) {
       return absl::InvalidArgumentError(
           StrCat("a share of member ", target, ", whom it has none of"));
@@ -39,84 +51,94 @@ absl::Status ServerGroup::OnUnmask(uint32_t member,
     MLEDGE_ASSIGN_OR_RETURN(ShareValue value, ParseShareValue(share.share()));
     shares.emplace_back(target, std::move(value));
   }
-  for (auto& [target, value] : shares) {
-    members_[target].shares.emplace_back(member, std::move(value));
+  for (auto& [index, value] : shares) {
+    Member& target = members_[index];
+    target.shares.resize(target.neighbors.size());
+    target.shares[PlaceOf(member, target.neighbors)] = std::move(value);
   }
   sender.unmasked = true;
   return absl::OkStatus();
 }
 
-namespace {
-
-using HeldShare = std::pair<uint32_t, ShareValue>;
-
-// Weights for these holders (ascending), made from those of the member before
-// where the two sets differ little: on the full graph they do.
-absl::Status FitWeights(std::vector<ShareIndex> wanted,
-                        std::optional<LagrangeWeights>& weights) {
+// Weights for holders whose shares of `member` are here, made from those of the
+// member before where the two sets differ little: along the circle they do. Of
+// those who ever lied no more than it takes.
+absl::Status ServerGroup::FitWeights(
+    const Member& member, const PointInverses& inverses,
+    std::optional<LagrangeWeights>& weights) const {
+  const size_t threshold = setup_.parameters.threshold;
+  const std::vector<uint32_t>& neighbors = member.neighbors;
+  // Whose shares may be used, by their place among the neighbours.
+  std::vector<bool> free(neighbors.size());
+  for (size_t i = 0; i < neighbors.size(); ++i) {
+    free[i] = member.shares[i].has_value() && !liars_[neighbors[i]];
+  }
   if (weights.has_value()) {
-    std::vector<ShareIndex> have(weights->holders().begin(),
-                                 weights->holders().end());
-    std::sort(have.begin(), have.end());
-    std::vector<ShareIndex> surplus, missing;
-    std::set_difference(have.begin(), have.end(), wanted.begin(), wanted.end(),
-                        std::back_inserter(surplus));
-    std::set_difference(wanted.begin(), wanted.end(), have.begin(), have.end(),
-                        std::back_inserter(missing));
+    std::vector<ShareIndex> surplus;
+    for (const ShareIndex holder : weights->holders()) {
+      const size_t place = PlaceOf(holder.member(), neighbors);
+      if (place < neighbors.size() && free[place]) {
+        free[place] = false;
+      } else {
+        surplus.push_back(holder);
+      }
+    }
+    std::vector<ShareIndex> added;
+    for (size_t i = 0; i < free.size() && added.size() < surplus.size(); ++i) {
+      if (free[i]) added.push_back(ShareIndex::OfMember(neighbors[i]));
+    }
     // Each exchange is linear in the set, a new set quadratic.
-    if (surplus.size() == missing.size() &&
-        surplus.size() * 4 < wanted.size()) {
+    if (added.size() == surplus.size() && surplus.size() * 4 < threshold) {
       for (size_t i = 0; i < surplus.size(); ++i) {
-        MLEDGE_ASSIGN_OR_RETURN(weights,
-                                weights->WithReplaced(surplus[i], missing[i]));
+        MLEDGE_RETURN_IF_ERROR(
+            weights->Replace(surplus[i], added[i], inverses));
       }
       return absl::OkStatus();
     }
   }
-  MLEDGE_ASSIGN_OR_RETURN(weights, LagrangeWeights::Create(std::move(wanted)));
-  return absl::OkStatus();
-}
-
-}  // namespace
-
-absl::StatusOr<MaskSeed> ServerGroup::RebuildSeed(
-    uint32_t member, std::optional<LagrangeWeights>& weights,
-    const std::function<bool(const MaskSeed&)>& is_right, Removals& removals) {
-  const std::vector<HeldShare>& shares = members_[member].shares;
-  const size_t threshold = setup_.parameters.threshold;
-  // Of those who never lied first.
   std::vector<ShareIndex> chosen;
   for (const bool lied : {false, true}) {
-    for (const HeldShare& share : shares) {
-      if (chosen.size() < threshold && liars_[share.first] == lied) {
-        chosen.push_back(ShareIndex::OfMember(share.first));
+    for (size_t i = 0; i < neighbors.size(); ++i) {
+      if (chosen.size() < threshold && member.shares[i].has_value() &&
+          liars_[neighbors[i]] == lied) {
+        chosen.push_back(ShareIndex::OfMember(neighbors[i]));
       }
     }
   }
-  std::sort(chosen.begin(), chosen.end());
-  MLEDGE_RETURN_IF_ERROR(FitWeights(std::move(chosen), weights));
+  MLEDGE_ASSIGN_OR_RETURN(weights, LagrangeWeights::Create(std::move(chosen)));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<MaskSeed> ServerGroup::RebuildSeed(
+    uint32_t index, const PointInverses& inverses,
+    std::optional<LagrangeWeights>& weights,
+    const std::function<bool(const MaskSeed&)>& is_right, Removals& removals) {
+  const Member& member = members_[index];
+  const size_t threshold = setup_.parameters.threshold;
+  MLEDGE_RETURN_IF_ERROR(FitWeights(member, inverses, weights));
   std::vector<const ShareValue*> values;
   values.reserve(weights->holders().size());
   for (const ShareIndex holder : weights->holders()) {
-    const auto place = std::lower_bound(
-        shares.begin(), shares.end(), holder.member(),
-        [](const HeldShare& a, uint32_t b) { return a.first < b; });
-    values.push_back(&place->second);
+    values.push_back(
+        &*member.shares[PlaceOf(holder.member(), member.neighbors)]);
   }
   MLEDGE_ASSIGN_OR_RETURN(MaskSeed seed, weights->Reconstruct(values));
   if (is_right(seed)) return seed;
 
   // Somebody's share is wrong: the others may be enough.
   std::vector<ReceivedShare> received;
-  received.reserve(shares.size());
-  for (const HeldShare& share : shares) {
-    received.push_back({ShareIndex::OfMember(share.first), &share.second});
+  received.reserve(member.shares.size());
+  for (size_t i = 0; i < member.shares.size(); ++i) {
+    if (member.shares[i].has_value()) {
+      received.push_back(
+          {ShareIndex::OfMember(member.neighbors[i]), &*member.shares[i]});
+    }
   }
   absl::StatusOr<RecoveredSeed> recovered =
       RecoverSeed(received, static_cast<int64_t>(threshold), is_right);
   if (!recovered.ok()) {
-    return Annotate(recovered.status(), StrCat("shares of device ",
-                                               setup_.devices[member].value()));
+    return Annotate(recovered.status(),
+                    StrCat("shares of device ", setup_.devices[index].value()));
   }
   removals.decoded = true;
   removals.wrong = std::move(recovered->wrong);
@@ -127,18 +149,16 @@ absl::StatusOr<MaskSeed> ServerGroup::RebuildSeed(
 }
 
 ServerGroup::Removals ServerGroup::MasksOf(
-    uint32_t member, std::optional<LagrangeWeights>& weights) {
+    uint32_t member, const PointInverses& inverses,
+    std::optional<LagrangeWeights>& weights) {
   Removals removals;
   const auto sections = static_cast<uint32_t>(sum_.size());
   removals.masks.resize(sections);
   const Leaf& leaf = setup_.leaves[member];
   const Offer& offer = *setup_.offer;
-  std::sort(
-      members_[member].shares.begin(), members_[member].shares.end(),
-      [](const HeldShare& a, const HeldShare& b) { return a.first < b.first; });
   if (alive_.Contains(member)) {
     const absl::StatusOr<MaskSeed> seed = RebuildSeed(
-        member, weights,
+        member, inverses, weights,
         [&](const MaskSeed& candidate) {
           return CommitTo(candidate) == leaf.self_mask_commitment;
         },
@@ -154,7 +174,7 @@ ServerGroup::Removals ServerGroup::MasksOf(
 
   std::optional<AgreementKeyPair> key;
   const absl::StatusOr<MaskSeed> seed = RebuildSeed(
-      member, weights,
+      member, inverses, weights,
       [&](const MaskSeed& candidate) {
         absl::StatusOr<AgreementKeyPair> pair = AgreementKeyPair::FromSeed(
             offer.agreement, candidate, KeyRole::kMask);
@@ -190,8 +210,11 @@ ServerGroup::Removals ServerGroup::MasksOf(
 absl::Status ServerGroup::CheckShares() const {
   for (uint32_t i = 0; i < members_.size(); ++i) {
     if (!alive_.Contains(i) && !dead_.Contains(i)) continue;
-    const size_t shares = members_[i].shares.size();
-    if (shares < setup_.parameters.threshold) {
+    const auto& held = members_[i].shares;
+    const auto shares =
+        std::count_if(held.begin(), held.end(),
+                      [](const auto& share) { return share.has_value(); });
+    if (shares < static_cast<int64_t>(setup_.parameters.threshold)) {
       return absl::FailedPreconditionError(
           StrCat("of device ", setup_.devices[i].value(), " only ", shares,
                  " shares arrived, where ", setup_.parameters.threshold,
@@ -205,17 +228,19 @@ absl::Status ServerGroup::RemoveMasks() {
   MLEDGE_RETURN_IF_ERROR(CheckShares());
   if (!setup_.inputs_are_masked) return absl::OkStatus();
   std::vector<Removals> removals(members_.size());
+  const PointInverses inverses(setup_.parameters.devices);
+  const std::vector<uint32_t> circle = setup_.graph->Circle();
   const auto count = static_cast<int64_t>(members_.size());
   const int64_t threads = setup_.pool == nullptr ? 1 : setup_.pool->size() + 1;
   // Long enough stretches to gain from similar sets of holders, short enough
   // to keep all threads busy.
-  const int64_t grain = std::max<int64_t>(1, count / (8 * threads));
+  const int64_t grain = std::max<int64_t>(1, count / (32 * threads));
   ParallelFor(setup_.pool, count, grain, [&](int64_t begin, int64_t end) {
     std::optional<LagrangeWeights> weights;
     for (int64_t i = begin; i < end; ++i) {
-      const auto member = static_cast<uint32_t>(i);
+      const uint32_t member = circle[i];
       if (!alive_.Contains(member) && !dead_.Contains(member)) continue;
-      removals[i] = MasksOf(member, weights);
+      removals[i] = MasksOf(member, inverses, weights);
     }
   });
   std::vector<std::vector<SignedMask>> masks(sum_.size());

@@ -36,7 +36,7 @@ SecaggServer::SecaggServer(ServerOptions options, Offer offer,
 
 SecaggServer::~SecaggServer() = default;
 
-ServerGroup* SecaggServer::GroupOf(const DeviceId& device) {
+ServerGroup* SecaggServer::GroupOf(const DeviceId& device) const {
   const auto found = group_of_.find(device);
   return found == group_of_.end() || groups_.empty()
              ? nullptr
@@ -45,6 +45,17 @@ ServerGroup* SecaggServer::GroupOf(const DeviceId& device) {
 
 const ServerGroup* SecaggServer::group(uint32_t group) const {
   return group < groups_.size() ? groups_[group].get() : nullptr;
+}
+
+bool SecaggServer::MessageFor(const SendToDevices& effect,
+                              const DeviceId& device,
+                              v1::SecaggServerMessage& message) const {
+  if (effect.message != nullptr) {
+    message = *effect.message;
+    return true;
+  }
+  const ServerGroup* const group = GroupOf(device);
+  return group != nullptr && group->MessageFor(device, message);
 }
 
 bool SecaggServer::finished() const {
@@ -88,6 +99,9 @@ ServerReaction SecaggServer::OnMessage(absl::Time now, const DeviceId& device,
     const bool was_connected = connected_.erase(device) > 0;
     if (was_connected && state_ == State::kAdvertising) {
       advertised_.erase(device.value());
+      std::erase_if(unverified_, [&](const MemberIdentity& member) {
+        return member.id == device.value();
+      });
       constexpr size_t kLongestReason = 200;
       lost_.insert_or_assign(
           device.value(),

@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "mledge/aggregation/secagg/directory.h"
 #include "mledge/aggregation/secagg/membership.h"
+#include "mledge/aggregation/secagg/merkle.h"
 #include "mledge/aggregation/secagg/modular.h"
 #include "mledge/aggregation/secagg/offer.h"
 #include "mledge/aggregation/secagg/parameters.h"
@@ -93,6 +94,9 @@ struct ServerCounters {
 // Effects.
 struct SendToDevices {
   std::vector<DeviceId> devices;
+  // The same for all of them. Null: each is sent one of its own, which
+  // SecaggServer::MessageFor makes when it is asked to, so that messages as
+  // large as a neighbourhood are not all there at once.
   std::shared_ptr<const v1::SecaggServerMessage> message;
 };
 // Ask the registrar; the answer goes to OnWitnessed.
@@ -169,6 +173,12 @@ class SecaggServer {
   // A device that holds a finished update is connected, for the first time or
   // again; it is sent what it waits for.
   ServerReaction OnConnected(absl::Time now, const DeviceId& device);
+  // What `device`, one of the effect's, is sent. It overwrites `message`, whose
+  // memory it uses again if there was such a message before. False: the session
+  // went on since the effect, and the device waits for nothing. Several threads
+  // may ask while no event is passed in.
+  bool MessageFor(const SendToDevices& effect, const DeviceId& device,
+                  v1::SecaggServerMessage& message) const;
   // `device`: what its TLS certificate says.
   ServerReaction OnMessage(absl::Time now, const DeviceId& device,
                            const v1::SecaggDeviceMessage& message);
@@ -210,7 +220,10 @@ class SecaggServer {
                            const v1::SecaggAdvertise& message,
                            ServerEffects& effects);
   void CloseAdvertising(absl::Time now, ServerEffects& effects);
-  absl::StatusOr<v1::SecaggDirectory> MakeDirectory() const;
+  // Checks the signatures of leaves that are in `unverified_`; the wrong ones
+  // leave `advertised_`.
+  void VerifyLeaves();
+  absl::StatusOr<v1::SecaggDirectory> MakeDirectory();
   absl::StatusOr<GroupParameters> ParametersFor(uint32_t devices) const;
   // `book`: what round 2 shows to members. `drawn_from`: groups and graphs.
   absl::Status StartGroups(absl::Time now, std::shared_ptr<const void> book,
@@ -218,7 +231,7 @@ class SecaggServer {
                            ServerEffects& effects);
   void AbortCohort(absl::Status reason, ServerEffects& effects);
   void Wake(ServerEffects& effects) const;
-  ServerGroup* GroupOf(const DeviceId& device);
+  ServerGroup* GroupOf(const DeviceId& device) const;
 
   const ServerOptions options_;
   const Offer offer_;
@@ -228,6 +241,11 @@ class SecaggServer {
   absl::flat_hash_set<DeviceId> connected_;
   // By id, which is the order of the directory.
   std::map<std::string, Leaf> advertised_;
+  // Devices whose leaf is there, but was not yet compared with its signature:
+  // signatures are verified together, on all threads of the pool.
+  std::vector<MemberIdentity> unverified_;
+  // Over the leaves; from the directory to the groups.
+  std::optional<MerkleTree> tree_;
   // Before there were groups; by id, because who leaves may come back.
   std::map<std::string, LostDevice> lost_;
   std::optional<Directory> directory_;

@@ -1,6 +1,7 @@
 #include "mledge/aggregation/secagg/shamir.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "mledge/aggregation/secagg/internal/share_decoder.h"
@@ -102,8 +103,15 @@ absl::StatusOr<LagrangeWeights> LagrangeWeights::Create(
   return weights;
 }
 
-absl::StatusOr<LagrangeWeights> LagrangeWeights::WithReplaced(
-    ShareIndex removed, ShareIndex added) const {
+PointInverses::PointInverses(uint32_t members)
+    // Exclusive or stays below the next power of two.
+    : inverses_(std::bit_ceil(uint64_t{members} + 1) - 1) {
+  for (size_t i = 0; i < inverses_.size(); ++i) inverses_[i] = {i + 1, 0};
+  secagg_internal::InvertAll(inverses_);
+}
+
+absl::Status LagrangeWeights::Replace(ShareIndex removed, ShareIndex added,
+                                      const PointInverses& inverses) {
   const auto found = std::find(holders_.begin(), holders_.end(), removed);
   if (found == holders_.end() ||
       std::find(holders_.begin(), holders_.end(), added) != holders_.end()) {
@@ -112,36 +120,34 @@ absl::StatusOr<LagrangeWeights> LagrangeWeights::WithReplaced(
                removed.member(), " in a set of ", holders_.size(),
                " holders: the one must be outside, the other inside"));
   }
-  const size_t place = static_cast<size_t>(found - holders_.begin());
-  LagrangeWeights result;
-  result.holders_ = holders_;
-  result.holders_[place] = added;
-  // w_i · (x_r − x_i) / x_r · x_a / (x_a − x_i), for all but the new one.
-  std::vector<Field128>& weights = result.weights_;
-  weights.resize(holders_.size());
+  if (!inverses.Covers(added) ||
+      !std::all_of(holders_.begin(), holders_.end(),
+                   [&](ShareIndex h) { return inverses.Covers(h); })) {
+    return absl::InvalidArgumentError(
+        "inverses for fewer members than there are");
+  }
+  *found = added;
+  // w_i · (x_r − x_i) / x_r · x_a / (x_a − x_i), for all but the new one. The
+  // weights turn shares that are all 1 into 1, so that one follows from the
+  // others.
   const uint32_t old_point = removed.point();
   const uint32_t new_point = added.point();
-  Field128 product{1, 0};
-  Field128 differences{1, 0};
+  const Field128 ratio = MultiplyBySmall(inverses.Of(old_point), new_point);
+  Field128 last{1, 0};
+  Field128* last_weight = nullptr;
   for (size_t i = 0; i < holders_.size(); ++i) {
     const uint32_t point = holders_[i].point();
-    if (i == place) {
-      weights[i] = {1, 0};
+    if (point == new_point) {
+      last_weight = &weights_[i];
       continue;
     }
-    weights[i] = MultiplyBySmall({old_point, 0}, point ^ new_point);
-    product = MultiplyBySmall(product, point);
-    differences = MultiplyBySmall(differences, point ^ new_point);
+    const Field128 factor = Multiply(MultiplyBySmall(ratio, point ^ old_point),
+                                     inverses.Of(point ^ new_point));
+    weights_[i] = Multiply(weights_[i], factor);
+    last ^= weights_[i];
   }
-  secagg_internal::InvertAll(weights);
-  for (size_t i = 0; i < holders_.size(); ++i) {
-    if (i == place) continue;
-    const uint32_t point = holders_[i].point();
-    weights[i] = Multiply(MultiplyBySmall(weights[i], point ^ old_point),
-                          MultiplyBySmall(weights_[i], new_point));
-  }
-  weights[place] = Multiply(product, Invert(differences));
-  return result;
+  *last_weight = last;
+  return absl::OkStatus();
 }
 
 MaskSeed LagrangeWeights::MakeSeed(Field128 first, Field128 second) {

@@ -50,6 +50,24 @@ absl::StatusOr<std::vector<ShareValue>> ShareSeed(
     const MaskSeed& seed, int64_t threshold,
     std::span<const ShareIndex> holders, SecretRandom& random);
 
+// 1 / (x ^ y) for the points x and y of any two members, made once a session.
+// Const access from several threads is safe.
+class PointInverses {
+ public:
+  // Of members 0 … members − 1.
+  explicit PointInverses(uint32_t members);
+
+ private:
+  friend class LagrangeWeights;
+  bool Covers(ShareIndex holder) const {
+    return holder.point() <= inverses_.size();
+  }
+  // Precondition: 0 < difference, of two points that it covers.
+  Field128 Of(uint32_t difference) const { return inverses_[difference - 1]; }
+
+  std::vector<Field128> inverses_;
+};
+
 // What turns the shares of one set of holders into the seed. Computing it costs
 // the square of the set; using it costs the set: make it once and use it for
 // every seed that the same set holds.
@@ -58,10 +76,11 @@ class LagrangeWeights {
   // INVALID_ARGUMENT: empty, or a holder twice.
   static absl::StatusOr<LagrangeWeights> Create(
       std::vector<ShareIndex> holders);
-  // The same set with `removed` replaced by `added`, at a cost linear in the
-  // set. INVALID_ARGUMENT: `removed` is not in it, or `added` is already.
-  absl::StatusOr<LagrangeWeights> WithReplaced(ShareIndex removed,
-                                               ShareIndex added) const;
+  // `removed` gives way to `added`, at a cost linear in the set.
+  // INVALID_ARGUMENT: `removed` is not in it, `added` is already, or `inverses`
+  // does not cover one of them or of the others.
+  absl::Status Replace(ShareIndex removed, ShareIndex added,
+                       const PointInverses& inverses);
 
   std::span<const ShareIndex> holders() const { return holders_; }
   // `values` in the order of holders(). INVALID_ARGUMENT: another number of

@@ -1,7 +1,5 @@
 #include "mledge/aggregation/secagg/transcript.h"
 
-#include <memory>
-
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "mledge/core/strings.h"
@@ -25,6 +23,31 @@ std::string SerializeDeterministically(
   message.SerializeToCodedStream(&coded);
   coded.Trim();
   return bytes;
+}
+
+bool HasUnknownFields(const google::protobuf::Message& message) {
+  using google::protobuf::FieldDescriptor;
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  if (!reflection.GetUnknownFields(message).empty()) return true;
+  const google::protobuf::Descriptor& type = *message.GetDescriptor();
+  for (int i = 0; i < type.field_count(); ++i) {
+    const FieldDescriptor* const field = type.field(i);
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
+    if (!field->is_repeated()) {
+      if (reflection.HasField(message, field) &&
+          HasUnknownFields(reflection.GetMessage(message, field))) {
+        return true;
+      }
+      continue;
+    }
+    const int size = reflection.FieldSize(message, field);
+    for (int j = 0; j < size; ++j) {
+      if (HasUnknownFields(reflection.GetRepeatedMessage(message, field, j))) {
+        return true;
+      }
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -80,11 +103,7 @@ absl::Status ParseExactly(std::string_view what, std::string_view bytes,
 
 absl::Status RefuseUnknownFields(std::string_view what,
                                  const google::protobuf::Message& message) {
-  const size_t size = message.ByteSizeLong();
-  const std::unique_ptr<google::protobuf::Message> known(message.New());
-  known->MergeFrom(message);
-  known->DiscardUnknownFields();
-  if (known->ByteSizeLong() != size) {
+  if (HasUnknownFields(message)) {
     return absl::InvalidArgumentError(
         StrCat(what, " has fields that this version does not know"));
   }

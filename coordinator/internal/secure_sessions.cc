@@ -387,12 +387,18 @@ bool SecureSessions::EveryGroupHasEnded() const {
 
 void SecureSessions::Do(absl::Time, secagg::SendToDevices& effect) {
   v1::SecureAggregationResponse response;
-  *response.mutable_secagg() = *effect.message;
+  const bool same_for_all = effect.message != nullptr;
+  if (same_for_all) *response.mutable_secagg() = *effect.message;
   for (const DeviceId& device : effect.devices) {
     const auto assignment = assignment_of_.find(device);
     if (assignment == assignment_of_.end()) continue;
     const auto stream = streams_.find(assignment->second);
-    if (stream != streams_.end()) stream->second.sink(response);
+    if (stream == streams_.end()) continue;
+    if (same_for_all ||
+        (server_ != nullptr &&
+         server_->MessageFor(effect, device, *response.mutable_secagg()))) {
+      stream->second.sink(response);
+    }
   }
 }
 

@@ -314,7 +314,10 @@ void SecureFleet::Handle(secagg::ServerEffects effects) {
         const auto device = std::find_if(
             devices.begin(), devices.end(),
             [&](const FleetDevice& d) { return d.id == id.value(); });
-        if (device != devices.end()) Deliver(*device, Say(*send->message));
+        v1::SecaggServerMessage message;
+        if (device != devices.end() && server->MessageFor(*send, id, message)) {
+          Deliver(*device, Say(message));
+        }
       }
     } else if (auto* request = std::get_if<secagg::RequestWitness>(&effect)) {
       WitnessStatement statement;

@@ -57,59 +57,70 @@ void ServerGroup::Lose(uint32_t member, Round round, std::string reason) {
   lost_.push_back({setup_.devices[member], round, std::move(reason)});
 }
 
-void ServerGroup::SendTo(uint32_t member, v1::SecaggServerMessage message,
-                         ServerEffects& effects) const {
-  effects.push_back(SendToDevices{
-      {setup_.devices[member]},
-      std::make_shared<const v1::SecaggServerMessage>(std::move(message))});
-}
-
 void ServerGroup::Start(absl::Time now, ServerEffects& effects) {
   deadline_ = now + setup_.options->share_time;
-  if (setup_.one_directory_for_all) {
-    effects.push_back(SendToDevices{setup_.devices, setup_.directory_for(0)});
-    return;
-  }
-  for (uint32_t member = 0; member < members_.size(); ++member) {
-    effects.push_back(
-        SendToDevices{{setup_.devices[member]}, setup_.directory_for(member)});
+  effects.push_back(SendToDevices{setup_.devices, setup_.directory});
+}
+
+v1::SecaggServerMessage::MessageCase ServerGroup::Pending(
+    uint32_t member) const {
+  if (ended()) return v1::SecaggServerMessage::kOutcome;
+  if (!WaitsFor(member)) return v1::SecaggServerMessage::MESSAGE_NOT_SET;
+  switch (state_) {
+    case State::kSharing:
+      return v1::SecaggServerMessage::kDirectory;
+    case State::kMasking:
+      return v1::SecaggServerMessage::kBoxes;
+    case State::kSigning:
+      return v1::SecaggServerMessage::kSets;
+    default:
+      return v1::SecaggServerMessage::kSignatures;
   }
 }
 
-std::shared_ptr<const v1::SecaggServerMessage> ServerGroup::Pending(
-    uint32_t member) const {
-  const Member& waiting = members_[member];
-  v1::SecaggServerMessage message;
-  if (state_ == State::kAborted || state_ == State::kCheckpointed) {
-    v1::SecaggOutcome& outcome = *message.mutable_outcome();
-    outcome.set_session(setup_.session.ToBytes());
-    outcome.set_outcome(state_ == State::kAborted ? v1::SecaggOutcome::ABORTED
-                        : alive_.Contains(member)
-                            ? v1::SecaggOutcome::COUNTED
-                            : v1::SecaggOutcome::NOT_COUNTED);
-  } else if (waiting.lost) {
-    return nullptr;
-  } else if (state_ == State::kSharing && !waiting.shared) {
-    return setup_.directory_for(member);
-  } else if (state_ == State::kMasking && waiting.shared &&
-             !waiting.masked_input.has_value()) {
-    message = BoxesFor(member);
-  } else if (state_ == State::kSigning && alive_.Contains(member) &&
-             !waiting.signature.has_value()) {
-    message = SetsMessage();
-  } else if (state_ == State::kUnmasking && waiting.signature.has_value() &&
-             !waiting.unmasked) {
-    message = SignaturesFor(member);
-  } else {
-    return nullptr;
+bool ServerGroup::MessageFor(const DeviceId& device,
+                             v1::SecaggServerMessage& message) const {
+  const uint32_t member = member_of_.at(device);
+  switch (Pending(member)) {
+    case v1::SecaggServerMessage::kDirectory:
+      if (setup_.directory != nullptr) {
+        message = *setup_.directory;
+      } else {
+        setup_.show_directory(member, members_[member].neighbors,
+                              *message.mutable_directory());
+      }
+      return true;
+    case v1::SecaggServerMessage::kBoxes:
+      WriteBoxes(member, *message.mutable_boxes());
+      return true;
+    case v1::SecaggServerMessage::kSets:
+      WriteSets(*message.mutable_sets());
+      return true;
+    case v1::SecaggServerMessage::kSignatures:
+      WriteSignatures(member, *message.mutable_signatures());
+      return true;
+    case v1::SecaggServerMessage::kOutcome:
+      WriteOutcome(member, *message.mutable_outcome());
+      return true;
+    default:
+      return false;
   }
-  return std::make_shared<const v1::SecaggServerMessage>(std::move(message));
+}
+
+void ServerGroup::WriteOutcome(uint32_t member,
+                               v1::SecaggOutcome& message) const {
+  message.Clear();
+  message.set_session(setup_.session.ToBytes());
+  message.set_outcome(state_ == State::kAborted ? v1::SecaggOutcome::ABORTED
+                      : alive_.Contains(member)
+                          ? v1::SecaggOutcome::COUNTED
+                          : v1::SecaggOutcome::NOT_COUNTED);
 }
 
 void ServerGroup::OnConnected(const DeviceId& device, ServerEffects& effects) {
-  const auto message = Pending(member_of_.at(device));
-  if (message != nullptr) {
-    effects.push_back(SendToDevices{{device}, message});
+  if (Pending(member_of_.at(device)) !=
+      v1::SecaggServerMessage::MESSAGE_NOT_SET) {
+    effects.push_back(SendToDevices{{device}, nullptr});
   }
 }
 
@@ -156,25 +167,33 @@ absl::Status ServerGroup::OnMessage(absl::Time now, const DeviceId& device,
   return status;
 }
 
-bool ServerGroup::Waiting() const {
-  for (uint32_t i = 0; i < members_.size(); ++i) {
-    const Member& member = members_[i];
-    if (member.lost) continue;
-    if (state_ == State::kSharing && !member.shared) return true;
-    if (state_ == State::kMasking && member.shared &&
-        !member.masked_input.has_value()) {
-      return true;
-    }
-    if (state_ == State::kSigning && alive_.Contains(i) &&
-        !member.signature.has_value()) {
-      return true;
-    }
-    if (state_ == State::kUnmasking && member.signature.has_value() &&
-        !member.unmasked) {
-      return true;
-    }
+bool ServerGroup::WaitsFor(uint32_t index) const {
+  const Member& member = members_[index];
+  if (member.lost) return false;
+  switch (state_) {
+    case State::kSharing:
+      return !member.shared;
+    case State::kMasking:
+      return member.shared && !member.masked_input.has_value();
+    case State::kSigning:
+      return alive_.Contains(index) && !member.signature.has_value();
+    case State::kUnmasking:
+      return member.signature.has_value() && !member.unmasked;
+    default:
+      return false;
   }
-  return false;
+}
+
+// Who has answered or is lost is not waited for again in the same state, so
+// that a round looks at each member once and not at all of them with each
+// message.
+bool ServerGroup::Waiting() {
+  if (asked_state_ != state_) {
+    asked_state_ = state_;
+    answered_ = 0;
+  }
+  while (answered_ < members_.size() && !WaitsFor(answered_)) ++answered_;
+  return answered_ < members_.size();
 }
 
 void ServerGroup::Advance(absl::Time now, bool deadline_passed,
@@ -207,9 +226,7 @@ void ServerGroup::OnTimer(absl::Time now, ServerEffects& effects) {
 void ServerGroup::OnCheckpointed(ServerEffects& effects) {
   if (state_ != State::kFinished) return;
   state_ = State::kCheckpointed;
-  for (uint32_t member = 0; member < members_.size(); ++member) {
-    effects.push_back(SendToDevices{{setup_.devices[member]}, Pending(member)});
-  }
+  effects.push_back(SendToDevices{setup_.devices, nullptr});
 }
 
 void ServerGroup::Abort(absl::Status reason, ServerEffects& effects) {

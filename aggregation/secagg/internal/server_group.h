@@ -48,17 +48,21 @@ class ServerGroup {
     std::optional<NeighborGraph> graph;
     std::vector<DeviceId> devices;  // of each member
     std::vector<Leaf> leaves;
-    // Makes what a member is sent at the start.
-    std::function<std::shared_ptr<const v1::SecaggServerMessage>(uint32_t)>
-        directory_for;
-    // They are all the same message.
-    bool one_directory_for_all = false;
+    // What all members are sent at the start; where it is not the same, null,
+    // and `show_directory` writes the one of a member.
+    std::shared_ptr<const v1::SecaggServerMessage> directory;
+    std::function<void(uint32_t member, const std::vector<uint32_t>& neighbors,
+                       v1::SecaggDirectoryMessage&)>
+        show_directory;
   };
 
   explicit ServerGroup(Setup setup);
 
   void Start(absl::Time now, ServerEffects& effects);
   void OnConnected(const DeviceId& device, ServerEffects& effects);
+  // As SecaggServer's.
+  bool MessageFor(const DeviceId& device,
+                  v1::SecaggServerMessage& message) const;
   // An error is about the sender, which is lost where it could not go on.
   absl::Status OnMessage(absl::Time now, const DeviceId& device,
                          const v1::SecaggDeviceMessage& message,
@@ -90,12 +94,14 @@ class ServerGroup {
     std::vector<uint32_t> neighbors;  // ascending
     bool lost = false;
     bool shared = false;
-    std::vector<std::string> boxes;  // for its neighbours, until forwarded
+    // For its neighbours, in their order, one after the other; until forwarded.
+    std::string boxes;
     std::optional<Digest> masked_input;
     std::optional<std::string> signature;
     bool unmasked = false;
-    // What its neighbours gave for it: of the one kind that it needs.
-    std::vector<std::pair<uint32_t, ShareValue>> shares;
+    // What its neighbours gave for it, in their order, of the one kind that it
+    // needs. Empty before there is one.
+    std::vector<std::optional<ShareValue>> shares;
   };
 
   // Of one member: the masks to take away again, by section.
@@ -117,7 +123,9 @@ class ServerGroup {
 
   // Ends a round once everybody answered, or at its deadline.
   void Advance(absl::Time now, bool deadline_passed, ServerEffects& effects);
-  bool Waiting() const;
+  bool WaitsFor(uint32_t member) const;
+  // For anybody, in the present state.
+  bool Waiting();
   void CloseSharing(absl::Time now, ServerEffects& effects);
   void CloseMasking(absl::Time now, ServerEffects& effects);
   void CloseSigning(ServerEffects& effects);
@@ -125,19 +133,25 @@ class ServerGroup {
   absl::Status CheckRecoverable(bool signed_only) const;
   absl::Status CheckShares() const;
   absl::Status RemoveMasks();
-  // Thread-safe for different members.
-  Removals MasksOf(uint32_t member, std::optional<LagrangeWeights>& weights);
+  // These are thread-safe for different members. `weights` are those of the
+  // member before, if there was one.
+  Removals MasksOf(uint32_t member, const PointInverses& inverses,
+                   std::optional<LagrangeWeights>& weights);
   absl::StatusOr<MaskSeed> RebuildSeed(
-      uint32_t member, std::optional<LagrangeWeights>& weights,
+      uint32_t member, const PointInverses& inverses,
+      std::optional<LagrangeWeights>& weights,
       const std::function<bool(const MaskSeed&)>& is_right, Removals& removals);
-  v1::SecaggServerMessage BoxesFor(uint32_t member) const;
-  v1::SecaggServerMessage SignaturesFor(uint32_t member) const;
-  v1::SecaggServerMessage SetsMessage() const;
-  // Null when the device waits for nothing.
-  std::shared_ptr<const v1::SecaggServerMessage> Pending(uint32_t member) const;
+  absl::Status FitWeights(const Member& member, const PointInverses& inverses,
+                          std::optional<LagrangeWeights>& weights) const;
+  // Each writes over what the message holds.
+  void WriteBoxes(uint32_t member, v1::SecaggBoxesMessage& message) const;
+  void WriteSignatures(uint32_t member,
+                       v1::SecaggSignaturesMessage& message) const;
+  void WriteSets(v1::SecaggSetsMessage& message) const;
+  void WriteOutcome(uint32_t member, v1::SecaggOutcome& message) const;
+  // The kind of message that the device waits for, or MESSAGE_NOT_SET.
+  v1::SecaggServerMessage::MessageCase Pending(uint32_t member) const;
   void Lose(uint32_t member, Round round, std::string reason);
-  void SendTo(uint32_t member, v1::SecaggServerMessage message,
-              ServerEffects& effects) const;
   absl::Status CheckSession(std::string_view session) const;
   Round CurrentRound() const;
 
@@ -146,6 +160,10 @@ class ServerGroup {
   absl::flat_hash_map<DeviceId, uint32_t> member_of_;
   State state_ = State::kSharing;
   absl::Time deadline_ = absl::InfiniteFuture();
+  // In `asked_state_` the members below `answered_` are not waited for any
+  // more.
+  State asked_state_ = State::kSharing;
+  uint32_t answered_ = 0;
   std::vector<ModularVector> sum_;  // masked until the end
   MemberSet alive_;
   MemberSet dead_;

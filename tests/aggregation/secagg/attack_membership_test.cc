@@ -74,6 +74,29 @@ TEST(MembershipAttackTest, AnUnsignedLeafIsNoticed) {
   ExpectLeft(world, 0, "signature of device");
 }
 
+TEST(MembershipAttackTest, AWrongSignatureAmongManyCostsOnlyItsSender) {
+  // With a pool the server verifies signatures together.
+  ThreadPool pool(1);
+  SessionWorld world({.devices = 12, .pool = &pool});
+  world.to_server = [&](WorldDevice& from, v1::SecaggDeviceMessage& message) {
+    if (!message.has_advertise() || &from != &world.device(kVictim)) {
+      return true;
+    }
+    v1::SignedSecaggLeaf outer;
+    EXPECT_TRUE(outer.ParseFromString(message.advertise().leaf()));
+    outer.set_signature("forged");
+    message.mutable_advertise()->set_leaf(outer.SerializeAsString());
+    return true;
+  };
+  world.Run();
+  world.ExpectExactSum();
+  ASSERT_EQ(world.finished.size(), 1u);
+  EXPECT_EQ(world.finished[0].counted.size(), 11u);
+  for (const DeviceId& device : world.finished[0].counted) {
+    EXPECT_NE(device.value(), world.device(kVictim).id);
+  }
+}
+
 // Replaces one device's identity with one from `pki` and has a lying server
 // take it into the directory.
 void JoinWith(SessionWorld& world, const TestPki& pki, Role role) {

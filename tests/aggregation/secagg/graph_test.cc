@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <vector>
@@ -147,6 +148,27 @@ TEST(KeyedStreamTest, PiecesAreTheWhole) {
         at, std::min<size_t>(77, pieces.size() - at)));
   }
   EXPECT_EQ(whole, pieces);
+}
+
+TEST(NeighborGraphTest, TheCircleHoldsEverybodyBesideItsNeighbors) {
+  const NeighborGraph harary =
+      *NeighborGraph::Harary(101, 8, Sha256Of("circle"));
+  const NeighborGraph full = *NeighborGraph::Full(9);
+  for (const NeighborGraph& graph : {harary, full}) {
+    const std::vector<uint32_t> circle = graph.Circle();
+    std::vector<uint32_t> sorted = circle;
+    std::sort(sorted.begin(), sorted.end());
+    ASSERT_EQ(sorted.size(), static_cast<size_t>(graph.clients()));
+    for (uint32_t i = 0; i < sorted.size(); ++i) EXPECT_EQ(sorted[i], i);
+    for (size_t i = 1; i < circle.size(); ++i) {
+      const std::vector<uint32_t> one = graph.Neighbors(circle[i - 1]);
+      const std::vector<uint32_t> next = graph.Neighbors(circle[i]);
+      std::vector<uint32_t> left;
+      std::set_difference(one.begin(), one.end(), next.begin(), next.end(),
+                          std::back_inserter(left));
+      EXPECT_LE(left.size(), 2u);
+    }
+  }
 }
 
 }  // namespace

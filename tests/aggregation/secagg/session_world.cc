@@ -259,10 +259,12 @@ void SessionWorld::Handle(ServerEffects effects) {
   for (ServerEffect& effect : effects) {
     if (auto* send = std::get_if<SendToDevices>(&effect)) {
       for (const DeviceId& id : send->devices) {
-        events_.push_back({[this, id, message = send->message] {
+        v1::SecaggServerMessage message;
+        if (!server_->MessageFor(*send, id, message)) continue;
+        events_.push_back({[this, id, message = std::move(message)] {
           WorldDevice* const device = Find(id.value());
           if (device == nullptr || device->stopped) return;
-          v1::SecaggServerMessage arrived = Travel(*message);
+          v1::SecaggServerMessage arrived = Travel(message);
           if (to_device && !to_device(*device, arrived)) return;
           Deliver(*device, arrived);
         }});

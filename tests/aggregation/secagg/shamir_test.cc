@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/escaping.h"
@@ -215,27 +216,45 @@ TEST(ShamirTest, SharingIsPinned) {
 
 TEST(ShamirTest, ReplacedWeightsAreThoseOfTheNewSet) {
   const Sharing sharing(12, 6);
-  const auto weights = LagrangeWeights::Create(Members({0, 3, 4, 7, 9, 11}));
-  const auto replaced =
-      weights->WithReplaced(ShareIndex::OfMember(4), ShareIndex::OfMember(10));
-  ASSERT_THAT(replaced, IsOk());
-  std::vector<const ShareValue*> values;
-  for (const ShareIndex holder : replaced->holders()) {
-    values.push_back(&sharing.shares[holder.member()]);
+  const PointInverses inverses(12);
+  auto weights = LagrangeWeights::Create(Members({0, 3, 4, 7, 9, 11}));
+  // One after the other, until the whole set is another one.
+  for (const auto& [removed, added] : std::vector<std::pair<int, int>>{
+           {4, 10}, {11, 1}, {0, 2}, {3, 5}, {7, 6}, {9, 8}}) {
+    ASSERT_THAT(weights->Replace(ShareIndex::OfMember(removed),
+                                 ShareIndex::OfMember(added), inverses),
+                IsOk());
+    std::vector<const ShareValue*> values;
+    for (const ShareIndex holder : weights->holders()) {
+      values.push_back(&sharing.shares[holder.member()]);
+    }
+    EXPECT_TRUE(
+        weights->Reconstruct(values)->EqualsConstantTime(sharing.secret));
   }
-  EXPECT_EQ(replaced->holders()[2].member(), 10U);
-  EXPECT_TRUE(
-      replaced->Reconstruct(values)->EqualsConstantTime(sharing.secret));
+  EXPECT_EQ(weights->holders()[2].member(), 10U);
 }
 
 TEST(ShamirTest, RefusesToReplaceStrangersAndMembersTwice) {
-  const auto weights = LagrangeWeights::Create(Members({0, 3, 4}));
-  EXPECT_THAT(
-      weights->WithReplaced(ShareIndex::OfMember(1), ShareIndex::OfMember(2)),
-      StatusIs(absl::StatusCode::kInvalidArgument));
-  EXPECT_THAT(
-      weights->WithReplaced(ShareIndex::OfMember(0), ShareIndex::OfMember(3)),
-      StatusIs(absl::StatusCode::kInvalidArgument));
+  auto weights = LagrangeWeights::Create(Members({0, 3, 4}));
+  const PointInverses inverses(5);
+  EXPECT_THAT(weights->Replace(ShareIndex::OfMember(1), ShareIndex::OfMember(2),
+                               inverses),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(weights->Replace(ShareIndex::OfMember(0), ShareIndex::OfMember(3),
+                               inverses),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST(ShamirTest, RefusesToReplaceWithInversesForFewerMembers) {
+  const PointInverses inverses(6);  // covers members 0 … 6
+  auto weights = LagrangeWeights::Create(Members({0, 3, 4}));
+  EXPECT_THAT(weights->Replace(ShareIndex::OfMember(0), ShareIndex::OfMember(7),
+                               inverses),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  auto larger = LagrangeWeights::Create(Members({0, 3, 7}));
+  EXPECT_THAT(larger->Replace(ShareIndex::OfMember(0), ShareIndex::OfMember(1),
+                              inverses),
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST(ShamirTest, RefusesThresholdsOutsideTheHolders) {
