@@ -157,11 +157,13 @@ class BenchSession {
   void OnServer(const std::string& round,
                 const std::function<ServerEffects()>& call) {
     ServerEffects effects;
-    const int64_t before = LiveBytes();
+    const int64_t before = options_.memory ? LiveBytes() : 0;
     Measure(round, [&] { effects = call(); });
-    server_bytes_ += LiveBytes() - before;
-    result_.server_held_bytes =
-        std::max(result_.server_held_bytes, server_bytes_);
+    if (options_.memory) {
+      server_bytes_ += LiveBytes() - before;
+      result_.server_held_bytes =
+          std::max(result_.server_held_bytes, server_bytes_);
+    }
     for (ServerEffect& effect : effects) {
       auto* send = std::get_if<SendToDevices>(&effect);
       if (send != nullptr) {

@@ -32,6 +32,9 @@ struct SecaggBenchOptions {
   int64_t threshold = 0;
   bool identities = true;
   int threads = 1;  // of the server
+  // Counts what the server holds, which takes time and empties caches: not
+  // together with measuring times.
+  bool memory = false;
 };
 
 struct SecaggBenchResult {
@@ -51,7 +54,7 @@ struct SecaggBenchResult {
   int64_t bytes_to_server = 0;
   int64_t bytes_to_clients = 0;
   int64_t masked_input_bytes = 0;  // of one device
-  // The most that the server held between two of its calls.
+  // The most that the server held between two of its calls; 0 unless counted.
   int64_t server_held_bytes = 0;
   int64_t keystream_bytes = 0;  // the server's
   int64_t key_agreements = 0;

@@ -53,15 +53,18 @@ void PrintText(const SecaggBenchResult& result) {
   std::cout << absl::StrFormat(
       "k = %d, t = %d, %d in the sum, which is %s\n"
       "client  %9.2f ms  floor %9.2f ms  ratio %.2f\n"
-      "server  %9.3f s   floor %9.3f s   ratio %.2f   wall %.3f s   "
-      "%.1f MB\n",
+      "server  %9.3f s   floor %9.3f s   ratio %.2f   wall %.3f s\n",
       result.neighbors, result.threshold, result.counted,
       result.exact ? "exact" : "WRONG", result.client_cpu_ms,
       result.client_floor_ms, result.client_cpu_ms / result.client_floor_ms,
       result.server_cpu_seconds, result.floor_seconds,
       result.server_cpu_seconds / result.floor_seconds,
-      result.server_wall_seconds,
-      1e-6 * static_cast<double>(result.server_held_bytes));
+      result.server_wall_seconds);
+  if (result.server_held_bytes > 0) {
+    std::cout << absl::StrFormat(
+        "server held %.1f MB at most\n",
+        1e-6 * static_cast<double>(result.server_held_bytes));
+  }
   for (const auto& [round, seconds] : result.server_cpu_seconds_by_round) {
     std::cout << absl::StrFormat("  server %-16s %9.4f s\n", round, seconds);
   }
@@ -140,6 +143,8 @@ void RegisterSecaggBench(CLI::App& secagg, ChosenVerb& chosen) {
       ->capture_default_str();
   bench->add_option("--threads", options.threads, "Of the server")
       ->capture_default_str();
+  bench->add_flag("--memory", options.memory,
+                  "Count what the server holds; times are wrong then");
   bench->add_flag("--json", verb->json, "For machines");
   chosen.On(bench, [verb] { return RunBench(*verb); });
 }
