@@ -175,13 +175,4 @@ absl::StatusOr<DistributedNoisePlan> PlanDistributedNoise(
   return plan;
 }
 
-absl::StatusOr<NoiseGrid> PlanCentralNoise(const CentralNoiseOptions& options) {
-  return ChooseNoiseGrid({.clip_norm = options.clip_norm,
-                          .dimension = options.dimension,
-                          .noise_multiplier = options.noise_multiplier,
-                          .rounding = options.rounding,
-                          .largest_inflation = options.largest_inflation,
-                          .most_deviation = options.most_deviation});
-}
-
 }  // namespace mledge

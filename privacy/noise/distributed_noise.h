@@ -6,10 +6,11 @@
 #include "absl/status/statusor.h"
 #include "mledge/privacy/noise/noise_grid.h"
 
-// The planner of noise that devices add before secure aggregation (distributed)
-// or that the coordinator adds to its integers (central): grid, noise, modulus,
-// sensitivities. It works out no ε; its numbers are the parameters of the
-// accountants' events. Functions of numbers, thread-safe.
+// The planner of noise that devices add before secure aggregation: grid, noise,
+// modulus, sensitivities. (Noise that the coordinator or a device adds for
+// itself takes noise_grid.h alone, with one source.) It works out no ε; its
+// numbers are the parameters of the accountants' events. Functions of numbers,
+// thread-safe.
 
 namespace mledge {
 
@@ -85,22 +86,6 @@ double DiscreteGaussianSumError(int64_t devices, double variance);
 // no honest survivor; no grid; more than 32 bits. It says what to change.
 absl::StatusOr<DistributedNoisePlan> PlanDistributedNoise(
     const DistributedNoiseOptions& options);
-
-struct CentralNoiseOptions {
-  double clip_norm = 0;         // in the model's units; > 0
-  int64_t dimension = 0;        // coordinates
-  double noise_multiplier = 0;  // over the L2 sensitivity after rounding; > 0
-  // kConditional: devices send values on the grid. kNearest: they send any
-  // float32 within the clip, and whoever adds up rounds it.
-  GridRounding rounding = GridRounding::kConditional;
-  double largest_inflation = 1.3;  // noise_grid.h
-  // Above 10^7 values more grid units are worth their work.
-  double most_deviation = kMostGridDeviation;
-};
-
-// Noise that the coordinator adds once to the sum of the grid's integers;
-// `variance` is that of the discrete Gaussian. Errors as above.
-absl::StatusOr<NoiseGrid> PlanCentralNoise(const CentralNoiseOptions& options);
 
 }  // namespace mledge
 

@@ -150,12 +150,10 @@ absl::Status PlaceDistributedNoise(const v1::Task& task, const Level& level,
       .variance = plan.grid.variance};
   resolved->noise_multiplier = plan.central_standard_deviation();
   if (skellam) {
-    resolved->per_participation = PrivacyEvent{SkellamEvent{
-        .total_variance = plan.grid.variance *
-                          static_cast<double>(plan.honest_survivors) *
-                          (1 - 0x1p-50),
-        .l2_sensitivity = plan.grid.sensitivity.l2,
-        .l1_sensitivity = plan.grid.sensitivity.l1}};
+    resolved->per_participation =
+        PrivacyEvent{SkellamEvent{.total_variance = plan.honest_variance(),
+                                  .l2_sensitivity = plan.grid.sensitivity.l2,
+                                  .l1_sensitivity = plan.grid.sensitivity.l1}};
   } else {
     resolved->per_participation = PrivacyEvent{DistributedDiscreteGaussianEvent{
         .local_sigma = plan.local_standard_deviation(),

@@ -275,13 +275,13 @@ TEST(PlanDistributedNoiseTest, RefusesBadNumbersByName) {
   refused([&](auto& o) { o.central_standard_deviation = 1; }, "give one");
 }
 
-TEST(PlanCentralNoiseTest, NoiseIsOverTheSensitivityAfterRounding) {
+TEST(ChooseNoiseGridTest, NoiseIsOverTheSensitivityAfterRounding) {
   for (const GridRounding rounding :
        {GridRounding::kConditional, GridRounding::kNearest}) {
-    const auto grid = PlanCentralNoise({.clip_norm = 0.3,
-                                        .dimension = 10'000,
-                                        .noise_multiplier = 0.8,
-                                        .rounding = rounding});
+    const auto grid = ChooseNoiseGrid({.clip_norm = 0.3,
+                                       .dimension = 10'000,
+                                       .noise_multiplier = 0.8,
+                                       .rounding = rounding});
     ASSERT_THAT(grid, IsOk());
     EXPECT_NEAR(std::sqrt(grid->variance) / grid->sensitivity.l2, 0.8, 1e-12);
     EXPECT_LE(std::sqrt(grid->variance), kMostGridDeviation);
@@ -292,20 +292,20 @@ TEST(PlanCentralNoiseTest, NoiseIsOverTheSensitivityAfterRounding) {
 // 10^7 values leave a clip of 2048 grid units to noise of 4096: rounding to the
 // nearest lengthens it by 1.77, conditional rounding by 1.26, and a finer grid
 // by less.
-TEST(PlanCentralNoiseTest, SaysWhenRoundingCostsTooMuch) {
-  CentralNoiseOptions options = {.clip_norm = 1,
-                                 .dimension = 10'000'000,
-                                 .noise_multiplier = 1,
-                                 .rounding = GridRounding::kNearest};
-  EXPECT_THAT(PlanCentralNoise(options),
+TEST(ChooseNoiseGridTest, SaysWhenRoundingCostsTooMuch) {
+  NoiseGridOptions options = {.clip_norm = 1,
+                              .dimension = 10'000'000,
+                              .noise_multiplier = 1,
+                              .rounding = GridRounding::kNearest};
+  EXPECT_THAT(ChooseNoiseGrid(options),
               StatusIs(StatusCode::kFailedPrecondition,
                        HasSubstr("lengthens an update")));
   options.rounding = GridRounding::kConditional;
-  auto grid = PlanCentralNoise(options);
+  auto grid = ChooseNoiseGrid(options);
   ASSERT_THAT(grid, IsOk());
   EXPECT_NEAR(grid->inflation, 1.26, 0.01);
   options.most_deviation = 0x1p16;
-  grid = PlanCentralNoise(options);
+  grid = ChooseNoiseGrid(options);
   ASSERT_THAT(grid, IsOk());
   EXPECT_LE(grid->inflation, 1.01);
 }
