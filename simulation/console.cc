@@ -39,12 +39,12 @@ void SimulationConsole::ShowRound(const RoundMetrics& round, absl::Time now) {
                              metric, "virtual", "wall");
     header_shown_ = true;
   }
-  *out_ << absl::StrFormat("%6d %7d %10.4f %10.4f %s %s %10s %8s", round.round,
-                           round.devices, round.training_loss,
-                           round.training_metric, Number(round.evaluation_loss),
-                           Number(round.evaluation_metric),
-                           ShortDuration(absl::Seconds(round.virtual_seconds)),
-                           ShortDuration(absl::Seconds(round.wall_seconds)))
+  *out_ << absl::StrFormat(
+               "%6d %7d %s %s %s %s %10s %8s", round.round, round.devices,
+               Number(round.training_loss), Number(round.training_metric),
+               Number(round.evaluation_loss), Number(round.evaluation_metric),
+               ShortDuration(absl::Seconds(round.virtual_seconds)),
+               ShortDuration(absl::Seconds(round.wall_seconds)))
         << (round.failures > 0 ? StrCat("  ", round.failures, " failed") : "")
         << (round.attempts > 1 ? StrCat("  attempt ", round.attempts) : "")
         << std::endl;

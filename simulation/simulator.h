@@ -40,8 +40,9 @@ struct RoundMetrics {
   int64_t failures = 0;  // devices that gave up or were refused
   int64_t attempts = 1;  // the round failed so often before, plus one
   int64_t examples = 0;
-  double training_loss = 0;
-  double training_metric = 0;
+  // While training; absent in private tasks, which report no such numbers.
+  std::optional<double> training_loss;
+  std::optional<double> training_metric;
   std::optional<double> evaluation_loss;
   std::optional<double> evaluation_metric;
   // As they would be on the wire, by all devices since the round before.

@@ -32,8 +32,10 @@ void RoundLog::Add(const v1::TaskEvent& event, absl::Time now,
     row.failures = done.failed_devices();
     row.attempts = failed_attempts_ + 1;
     row.examples = done.examples();
-    row.training_loss = done.training_loss();
-    row.training_metric = done.training_metric();
+    if (done.examples() > 0) {
+      row.training_loss = done.training_loss();
+      row.training_metric = done.training_metric();
+    }
     row.bytes_up = traffic.up_in_bytes - before_.up_in_bytes;
     row.bytes_down = traffic.down_in_bytes - before_.down_in_bytes;
     before_ = traffic;

@@ -52,8 +52,8 @@ TEST(SecureSimulationTest, GivesThePlainModelButForRounding) {
   for (size_t i = 0; i < 4; ++i) {
     EXPECT_EQ(secure->rounds[i].devices, 10);
     EXPECT_EQ(secure->rounds[i].examples, plain->rounds[i].examples);
-    EXPECT_NEAR(secure->rounds[i].training_loss, plain->rounds[i].training_loss,
-                0.05);
+    EXPECT_NEAR(*secure->rounds[i].training_loss,
+                *plain->rounds[i].training_loss, 0.05);
     EXPECT_TRUE(secure->rounds[i].evaluation_loss.has_value());
   }
   EXPECT_NE(secure->parameters_sha256, plain->parameters_sha256);
