@@ -5,16 +5,11 @@
 #include <signal.h>
 
 #include <array>
-#include <cstring>
-#include <iostream>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "CLI/App.hpp"
-#include "CLI/Config.hpp"
-#include "CLI/Formatter.hpp"
 #include "absl/time/clock.h"
 #include "mledge/client/device_agent.h"
 #include "mledge/client/example_sources.h"
@@ -22,6 +17,7 @@
 #include "mledge/client/storage/sqlite_device_storage.h"
 #include "mledge/client/torch/torch_trainer.h"
 #include "mledge/core/logging.h"
+#include "mledge/core/program/program_main.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 #include "mledge/core/version.h"
@@ -36,33 +32,22 @@ absl::Duration ToDuration(const google::protobuf::Duration& duration) {
          absl::Nanoseconds(duration.nanos());
 }
 
-// SIGINT and SIGTERM, taken by a thread of its own, stop the agent. Created
-// before all other threads, so that they inherit the blocked signals.
+// A thread that takes SIGINT and SIGTERM and stops the agent.
 class StopSignals {
  public:
-  StopSignals() {
-    sigemptyset(&signals_);
-    sigaddset(&signals_, SIGINT);
-    sigaddset(&signals_, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
-  }
-  void StopOnSignal(DeviceAgent* agent) {
-    thread_ = std::thread([this, agent] {
-      int signal = 0;
-      sigwait(&signals_, &signal);
-      agent->Stop();
-    });
-  }
-  // After Run has returned.
-  void Join() {
-    if (!thread_.joinable()) return;
-    // Run may have ended for another reason than a signal.
+  StopSignals(const sigset_t& signals, DeviceAgent* agent)
+      : thread_([&signals, agent] {
+          int signal = 0;
+          sigwait(&signals, &signal);
+          agent->Stop();
+        }) {}
+  // Run may have ended for another reason than a signal.
+  ~StopSignals() {
     pthread_kill(thread_.native_handle(), SIGTERM);
     thread_.join();
   }
 
  private:
-  sigset_t signals_;
   std::thread thread_;
 };
 
@@ -111,8 +96,8 @@ PrivacyPolicy PrivacyPolicyOf(const v1::DeviceConfig& config) {
 }
 
 absl::Status RunDevice(const std::string& config_path,
-                       const std::vector<std::string>& overrides) {
-  StopSignals signals;
+                       const std::vector<std::string>& overrides,
+                       const sigset_t& stop_signals) {
   MLEDGE_ASSIGN_OR_RETURN(const v1::DeviceConfig config,
                           LoadDeviceConfig(config_path, overrides));
   constexpr std::array<Role, 2> kRoles = {Role::kDevice, Role::kEvaluator};
@@ -176,9 +161,11 @@ absl::Status RunDevice(const std::string& config_path,
                  << " is not used: training runs on one thread, so that equal "
                     "input gives equal bits";
   }
-  signals.StopOnSignal(agent.get());
-  const absl::Status status = agent->Run();
-  signals.Join();
+  absl::Status status;
+  {
+    const StopSignals signals(stop_signals, agent.get());
+    status = agent->Run();
+  }
   const DeviceSession::Counters counters = agent->counters();
   LOG(INFO) << "Stopped: " << counters.accepted << " assignments, "
             << counters.acknowledged << " updates acknowledged, "
@@ -191,29 +178,10 @@ absl::Status RunDevice(const std::string& config_path,
 }  // namespace mledge
 
 int main(int argc, char** argv) {
-  CLI::App app(
-      "Runs a device of ML Edge, or an evaluator, by its certificate, "
-      "until SIGINT or SIGTERM.",
-      "mledge-device");
-  std::string config_path;
-  std::vector<std::string> overrides;
-  app.add_option("config", config_path,
-                 "Configuration file (DeviceConfig in "
-                 "proto/mledge/v1/config.proto)")
-      ->required();
-  app.add_option("--set", overrides, "FIELD=VALUE, overrides the file")
-      ->type_name("FIELD=VALUE");
-  app.set_version_flag("--version",
-                       std::string(mledge::GetBuildInfo().version));
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  const absl::Status status = mledge::RunDevice(config_path, overrides);
-  if (!status.ok()) {
-    std::cerr << "mledge-device: " << status.message() << "\n";
-    return 1;
-  }
-  return 0;
+  return mledge::RunProgram(
+      argc, argv,
+      {.name = "mledge-device",
+       .description = "ML Edge's device, or an evaluator, by its certificate: "
+                      "takes part in rounds",
+       .run = mledge::RunDevice});
 }

@@ -4,19 +4,13 @@
 #include <unistd.h>
 
 #include <array>
-#include <csignal>
-#include <exception>
 #include <iostream>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "CLI/App.hpp"
-#include "CLI/Config.hpp"
-#include "CLI/Formatter.hpp"
 #include "absl/status/status.h"
-#include "google/protobuf/stubs/logging.h"
 #include "mledge/coordinator/coordinator.h"
 #include "mledge/coordinator/grpc/server.h"
 #include "mledge/coordinator/grpc/wake_timer.h"
@@ -25,9 +19,9 @@
 #include "mledge/core/executor.h"
 #include "mledge/core/logging.h"
 #include "mledge/core/mutex.h"
+#include "mledge/core/program/program_main.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
-#include "mledge/core/version.h"
 #include "mledge/identity/certificate.h"
 #include "mledge/identity/grpc/registrar_client.h"
 #include "mledge/identity/signing.h"
@@ -36,9 +30,6 @@
 
 namespace mledge {
 namespace {
-
-constexpr int kExitError = 1;
-constexpr int kExitUsage = 2;
 
 // What a clean end waits for calls under way.
 constexpr absl::Duration kGrace = absl::Seconds(5);
@@ -63,17 +54,6 @@ class TakeOver {
   absl::Status why_ ABSL_GUARDED_BY(mutex_);
   bool waiting_ ABSL_GUARDED_BY(mutex_) = true;
 };
-
-// Threads that are started later inherit the mask: signals wait for sigwait.
-sigset_t BlockStopSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-  return signals;
-}
 
 absl::StatusOr<std::unique_ptr<RegistrarClient>> ConnectToRegistrar(
     const v1::RegistrarAddress& address, const TlsIdentity& identity) {
@@ -181,46 +161,23 @@ absl::Status Serve(const v1::CoordinatorConfig& config,
   return taken_over;
 }
 
-int Run(int argc, char** argv) {
-  CLI::App app("ML Edge's coordinator: runs rounds on a fleet of devices",
-               "mledge-coordinator");
-  std::string config_path;
-  std::vector<std::string> overrides;
-  app.add_option("CONFIG", config_path, "Configuration file (YAML)")
-      ->required();
-  app.add_option("--set", overrides, "FIELD=VALUE instead of the file's")
-      ->expected(1)
-      ->take_all();
-  app.set_version_flag("--version", std::string(GetBuildInfo().version));
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kExitUsage;
-  }
-  const sigset_t stop_signals = BlockStopSignals();
-  const absl::StatusOr<v1::CoordinatorConfig> config =
-      LoadCoordinatorConfig(config_path, overrides);
-  absl::Status status = config.status();
-  if (config.ok()) {
-    StartLogging(config->log(), "coordinator");
-    status = Serve(*config, stop_signals);
-  }
-  if (status.ok()) return 0;
-  std::cerr << "mledge-coordinator: error: " << status.message() << std::endl;
-  return kExitError;
+absl::Status Start(const std::string& config_path,
+                   const std::vector<std::string>& overrides,
+                   const sigset_t& stop_signals) {
+  MLEDGE_ASSIGN_OR_RETURN(const v1::CoordinatorConfig config,
+                          LoadCoordinatorConfig(config_path, overrides));
+  StartLogging(config.log(), "coordinator");
+  return Serve(config, stop_signals);
 }
 
 }  // namespace
 }  // namespace mledge
 
 int main(int argc, char** argv) {
-  // Protobuf would write a line for each malformed string that a device sends;
-  // what is wrong with a message is said once, in our own words.
-  google::protobuf::SetLogHandler(nullptr);
-  try {
-    return mledge::Run(argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << "mledge-coordinator: error: " << error.what() << std::endl;
-    return mledge::kExitError;
-  }
+  return mledge::RunProgram(
+      argc, argv,
+      {.name = "mledge-coordinator",
+       .description =
+           "ML Edge's coordinator: runs rounds on a fleet of devices",
+       .run = mledge::Start});
 }

@@ -3,27 +3,21 @@
 
 #include <signal.h>
 
-#include <csignal>
 #include <ctime>
-#include <exception>
 #include <iostream>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "CLI/App.hpp"
-#include "CLI/Config.hpp"
-#include "CLI/Formatter.hpp"
 #include "absl/status/status.h"
-#include "google/protobuf/stubs/logging.h"
 #include "mledge/core/clock.h"
 #include "mledge/core/file.h"
 #include "mledge/core/logging.h"
+#include "mledge/core/program/program_main.h"
 #include "mledge/core/secret_random.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
-#include "mledge/core/version.h"
 #include "mledge/identity/certificate.h"
 #include "mledge/identity/certificate_authority.h"
 #include "mledge/identity/grpc/registrar_server.h"
@@ -37,27 +31,12 @@
 namespace mledge {
 namespace {
 
-constexpr int kExitError = 1;
-constexpr int kExitUsage = 2;
-
 // What a clean end waits for calls under way.
 constexpr absl::Duration kGrace = absl::Seconds(5);
 // How often the process looks whether its own certificate grows old, and how
 // long that must still hold.
 constexpr time_t kLookSeconds = 3600;
 constexpr absl::Duration kRenewBefore = absl::Hours(24 * 30);
-
-// Threads that are started later inherit the mask: signals wait for
-// sigtimedwait.
-sigset_t BlockStopSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-  return signals;
-}
 
 absl::StatusOr<Certificate> LoadCertificate(const std::string& path) {
   MLEDGE_ASSIGN_OR_RETURN(const std::string pem, ReadFile(path, 256 << 10));
@@ -177,48 +156,23 @@ absl::Status Serve(const v1::RegistrarConfig& config,
   return absl::OkStatus();
 }
 
-int Run(int argc, char** argv) {
-  CLI::App app(
-      "ML Edge's registrar: issues certificates, revokes them, witnesses "
-      "sessions and versions",
-      "mledge-registrar");
-  std::string config_path;
-  std::vector<std::string> overrides;
-  app.add_option("CONFIG", config_path, "Configuration file (YAML)")
-      ->required();
-  app.add_option("--set", overrides, "FIELD=VALUE instead of the file's")
-      ->expected(1)
-      ->take_all();
-  app.set_version_flag("--version", std::string(GetBuildInfo().version));
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kExitUsage;
-  }
-  const sigset_t stop_signals = BlockStopSignals();
-  const absl::StatusOr<v1::RegistrarConfig> config =
-      LoadRegistrarConfig(config_path, overrides);
-  absl::Status status = config.status();
-  if (config.ok()) {
-    StartLogging(config->log(), "registrar");
-    status = Serve(*config, stop_signals);
-  }
-  if (status.ok()) return 0;
-  std::cerr << "mledge-registrar: error: " << status.message() << std::endl;
-  return kExitError;
+absl::Status Start(const std::string& config_path,
+                   const std::vector<std::string>& overrides,
+                   const sigset_t& stop_signals) {
+  MLEDGE_ASSIGN_OR_RETURN(const v1::RegistrarConfig config,
+                          LoadRegistrarConfig(config_path, overrides));
+  StartLogging(config.log(), "registrar");
+  return Serve(config, stop_signals);
 }
 
 }  // namespace
 }  // namespace mledge
 
 int main(int argc, char** argv) {
-  // Protobuf would write a line for each malformed string that a caller sends;
-  // what is wrong with a message is said once, in our own words.
-  google::protobuf::SetLogHandler(nullptr);
-  try {
-    return mledge::Run(argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << "mledge-registrar: error: " << error.what() << std::endl;
-    return mledge::kExitError;
-  }
+  return mledge::RunProgram(
+      argc, argv,
+      {.name = "mledge-registrar",
+       .description = "ML Edge's registrar: issues certificates, revokes them, "
+                      "witnesses sessions and versions",
+       .run = mledge::Start});
 }
