@@ -1,12 +1,12 @@
 #include "mledge/client/grpc/coordinator_verifier.h"
 
 #include <algorithm>
-#include <utility>
+#include <string>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "mledge/core/strings.h"
 
 namespace mledge {
@@ -58,26 +58,6 @@ absl::Status CheckCoordinatorCertificate(std::string_view chain_pem,
                "certificate for this name"));
   }
   return absl::OkStatus();
-}
-
-CoordinatorVerifier::CoordinatorVerifier(
-    Certificate root, std::string server_name,
-    std::shared_ptr<HandshakeFailure> failure)
-    : root_(std::move(root)),
-      server_name_(std::move(server_name)),
-      failure_(std::move(failure)) {}
-
-bool CoordinatorVerifier::Verify(
-    grpc::experimental::TlsCustomVerificationCheckRequest* request,
-    std::function<void(grpc::Status)>, grpc::Status* sync_status) {
-  const grpc::string_ref chain = request->peer_cert_full_chain();
-  const absl::Status status = CheckCoordinatorCertificate(
-      {chain.data(), chain.size()}, root_, server_name_, absl::Now());
-  failure_->Set(status);
-  *sync_status = status.ok() ? grpc::Status::OK
-                             : grpc::Status(grpc::StatusCode::UNAUTHENTICATED,
-                                            std::string(status.message()));
-  return true;  // decided here and now
 }
 
 }  // namespace mledge

@@ -1,9 +1,6 @@
 #include "mledge/client/grpc/grpc_connection.h"
 
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/security/credentials.h>
-#include <grpcpp/security/tls_certificate_provider.h>
-#include <grpcpp/security/tls_credentials_options.h>
 
 #include <functional>
 #include <set>
@@ -19,32 +16,14 @@
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 #include "mledge/identity/certificate.h"
-#include "mledge/identity/tls_policy.h"
+#include "mledge/identity/grpc/peer_verifier.h"
 #include "mledge/v1/device_service.grpc.pb.h"
 
 namespace mledge {
 namespace {
 
-using grpc::experimental::IdentityKeyCertPair;
-using grpc::experimental::StaticDataCertificateProvider;
-using grpc::experimental::TlsChannelCredentialsOptions;
-
 // Messages from the coordinator are small: blobs come in chunks of 256 KiB.
 constexpr int kMaximumReceivedMessageInBytes = 4 << 20;
-
-// The host of "host:port", "[::1]:port".
-absl::StatusOr<std::string> HostOf(const std::string& target) {
-  const size_t colon = target.rfind(':');
-  if (colon == std::string::npos || colon == 0 || colon + 1 == target.size()) {
-    return absl::InvalidArgumentError(
-        StrCat("coordinator '", target, "': write host:port"));
-  }
-  std::string host = target.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  }
-  return host;
-}
 
 // Turns what gRPC says into what a person can act on.
 class ErrorTranslator {
@@ -296,7 +275,8 @@ class GrpcConnection final : public Connection {
 
 absl::StatusOr<std::unique_ptr<Connection>> CreateGrpcConnection(
     const GrpcConnectionOptions& options, const TlsIdentity& identity) {
-  MLEDGE_ASSIGN_OR_RETURN(std::string server_name, HostOf(options.target));
+  MLEDGE_ASSIGN_OR_RETURN(std::string server_name,
+                          HostOf("coordinator", options.target));
   if (!options.server_name.empty()) server_name = options.server_name;
   MLEDGE_ASSIGN_OR_RETURN(const Certificate root,
                           Certificate::FromPem(identity.root_pem));
@@ -306,31 +286,17 @@ absl::StatusOr<std::unique_ptr<Connection>> CreateGrpcConnection(
   auto translator = std::make_shared<const ErrorTranslator>(
       options.target, std::move(own_chain), root, failure);
   MLEDGE_RETURN_IF_ERROR(translator->CheckOwn());
-  RequireTls13();
   KeepCallbackThreads();
-
-  const auto key_bytes = identity.private_key_pem.bytes(RevealSecret());
-  // gRPC keeps its own copy of the key for as long as the channel lives.
-  TlsChannelCredentialsOptions tls;
-  tls.set_certificate_provider(std::make_shared<StaticDataCertificateProvider>(
-      identity.root_pem,
-      std::vector<IdentityKeyCertPair>{
-          {.private_key =
-               std::string(reinterpret_cast<const char*>(key_bytes.data()),
-                           key_bytes.size()),
-           .certificate_chain = identity.certificate_chain_pem}}));
-  tls.watch_root_certs();
-  tls.watch_identity_key_cert_pairs();
-  // The verifier checks the whole chain and the name, and says why it refuses;
-  // gRPC's own checks would refuse without a reason.
-  tls.set_verify_server_certs(false);
-  tls.set_check_call_host(false);
-  tls.set_certificate_verifier(
-      grpc::experimental::ExternalCertificateVerifier::Create<
-          CoordinatorVerifier>(root, server_name, failure));
+  const std::shared_ptr<grpc::ChannelCredentials> credentials =
+      CheckedChannelCredentials(
+          &identity,
+          [root, server_name](std::string_view chain_pem) {
+            return CheckCoordinatorCertificate(chain_pem, root, server_name,
+                                               absl::Now());
+          },
+          failure);
   return std::make_unique<GrpcConnection>(
-      grpc::CreateCustomChannel(options.target,
-                                grpc::experimental::TlsCredentials(tls),
+      grpc::CreateCustomChannel(options.target, credentials,
                                 MakeChannelArguments(options)),
       std::move(translator));
 }

@@ -9,10 +9,10 @@
 #include "absl/time/clock.h"
 #include "mledge/coordinator/grpc/credentials.h"
 #include "mledge/coordinator/grpc/service_environment.h"
-#include "mledge/coordinator/grpc/status.h"
 #include "mledge/core/sha256.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
+#include "mledge/identity/grpc/status.h"
 #include "mledge/v1/admin_service.grpc.pb.h"
 
 namespace mledge {

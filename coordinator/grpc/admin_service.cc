@@ -6,11 +6,11 @@
 #include <utility>
 
 #include "mledge/coordinator/grpc/caller.h"
-#include "mledge/coordinator/grpc/status.h"
 #include "mledge/coordinator/grpc/stream_reactor.h"
 #include "mledge/coordinator/grpc/submit_reactor.h"
 #include "mledge/coordinator/grpc/watch_reactor.h"
 #include "mledge/core/status_macros.h"
+#include "mledge/identity/grpc/status.h"
 
 namespace mledge {
 namespace {

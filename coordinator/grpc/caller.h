@@ -13,8 +13,8 @@
 
 namespace mledge {
 
-// UNAUTHENTICATED: no certificate (cannot happen over our credentials).
-// PERMISSION_DENIED: its identity cannot be read, or it is of another role.
+// Codes of CallerOf (identity/grpc/caller_certificate.h). PERMISSION_DENIED:
+// also a certificate of another role.
 absl::StatusOr<Peer> DeviceCaller(const grpc::ServerContextBase& context);
 // The same, counted among the device's calls for as long as the lease is held.
 // Also RESOURCE_EXHAUSTED: it has too many under way.

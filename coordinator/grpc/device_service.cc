@@ -9,11 +9,11 @@
 
 #include "mledge/coordinator/grpc/caller.h"
 #include "mledge/coordinator/grpc/secure_reactor.h"
-#include "mledge/coordinator/grpc/status.h"
 #include "mledge/coordinator/grpc/stream_reactor.h"
 #include "mledge/coordinator/grpc/upload_reactor.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
+#include "mledge/identity/grpc/status.h"
 
 namespace mledge {
 namespace {

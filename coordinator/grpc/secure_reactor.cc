@@ -2,9 +2,9 @@
 
 #include <utility>
 
-#include "mledge/coordinator/grpc/status.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
+#include "mledge/identity/grpc/status.h"
 
 namespace mledge {
 

@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "mledge/coordinator/grpc/status.h"
 #include "mledge/core/executor.h"
+#include "mledge/identity/grpc/status.h"
 
 // Sends a stream of messages that a function makes one after another: it runs
 // on an executor, because it reads the disk, and only when the message before

@@ -3,9 +3,9 @@
 #include <utility>
 
 #include "mledge/coordinator/grpc/caller.h"
-#include "mledge/coordinator/grpc/status.h"
 #include "mledge/coordinator/grpc/submission.h"
 #include "mledge/core/strings.h"
+#include "mledge/identity/grpc/status.h"
 
 namespace mledge {
 

@@ -3,9 +3,9 @@
 #include <span>
 #include <utility>
 
-#include "mledge/coordinator/grpc/status.h"
 #include "mledge/coordinator/storage_trouble.h"
 #include "mledge/core/strings.h"
+#include "mledge/identity/grpc/status.h"
 
 namespace mledge {
 

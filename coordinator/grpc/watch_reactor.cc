@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "mledge/coordinator/grpc/caller.h"
-#include "mledge/coordinator/grpc/status.h"
+#include "mledge/identity/grpc/status.h"
 
 namespace mledge {
 

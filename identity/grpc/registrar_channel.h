@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "mledge/identity/grpc/peer_verifier.h"
 #include "mledge/identity/grpc/registrar_verifier.h"
 #include "mledge/identity/tls_identity.h"
 
@@ -17,7 +18,7 @@ namespace mledge {
 
 struct RegistrarChannel {
   std::shared_ptr<grpc::Channel> channel;
-  std::shared_ptr<RegistrarRejection> rejection;
+  std::shared_ptr<HandshakeFailure> rejection;
   std::string address;
 
   // What a person can act on.

@@ -1,7 +1,5 @@
 #include "mledge/identity/grpc/registrar_service.h"
 
-#include <grpc/grpc_security_constants.h>
-
 #include <functional>
 #include <set>
 #include <utility>
@@ -11,47 +9,13 @@
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 #include "mledge/identity/certificate.h"
+#include "mledge/identity/grpc/caller_certificate.h"
+#include "mledge/identity/grpc/status.h"
 
 namespace mledge {
 namespace {
 
 constexpr int64_t kIssuedPage = 1000;
-
-grpc::Status ToGrpc(const absl::Status& status) {
-  // A message longer than this does not fit beside the other headers.
-  constexpr size_t kLongestMessage = 4096;
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()),
-                      std::string(status.message().substr(0, kLongestMessage)));
-}
-
-// TLS looks at the dates when a connection begins, and never again; here they
-// are looked at with each call.
-absl::StatusOr<RegistrarCaller> CallerOf(const grpc::ServerContextBase& context,
-                                         absl::Time now) {
-  const std::vector<grpc::string_ref> certificates =
-      context.auth_context()->FindPropertyValues(
-          GRPC_X509_PEM_CERT_PROPERTY_NAME);
-  if (certificates.size() != 1) {
-    return absl::UnauthenticatedError(
-        "the connection shows no client certificate");
-  }
-  const std::string_view pem(certificates[0].data(), certificates[0].size());
-  const absl::StatusOr<Identity> identity = IdentityFromPem(pem);
-  const absl::StatusOr<Certificate> certificate = Certificate::FromPem(pem);
-  if (!identity.ok() || !certificate.ok()) {
-    return absl::PermissionDeniedError(
-        StrCat("your certificate is not accepted: ",
-               identity.ok() ? certificate.status().message()
-                             : identity.status().message()));
-  }
-  if (now >= certificate->not_after()) {
-    return absl::UnauthenticatedError(
-        StrCat("your certificate expired on ",
-               absl::FormatTime(certificate->not_after(), absl::UTCTimeZone()),
-               ": get a new one (mledge pki issue or enroll)"));
-  }
-  return RegistrarCaller{*identity, certificate->serial()};
-}
 
 using Work = std::function<absl::Status(const RegistrarCaller&)>;
 
@@ -60,20 +24,23 @@ grpc::ServerUnaryReactor* RunForCaller(const RegistrarEnvironment& environment,
                                        grpc::CallbackServerContext* context,
                                        std::string_view call, Work work) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  absl::StatusOr<RegistrarCaller> caller =
+  absl::StatusOr<CallerCertificate> certificate =
       CallerOf(*context, environment.clock->TimeNow());
-  if (!caller.ok()) {
-    reactor->Finish(ToGrpc(caller.status()));
+  if (!certificate.ok()) {
+    reactor->Finish(ToGrpcStatus(certificate.status()));
     return reactor;
   }
   environment.executor->Schedule(
-      [reactor, call, caller = *std::move(caller), work = std::move(work)] {
+      [reactor, call,
+       caller = RegistrarCaller{std::move(certificate->identity),
+                                std::move(certificate->serial)},
+       work = std::move(work)] {
         const absl::Status status = work(caller);
         if (!status.ok()) {
           LOG(WARNING) << call << " of " << caller.identity
                        << " refused: " << status;
         }
-        reactor->Finish(ToGrpc(status));
+        reactor->Finish(ToGrpcStatus(status));
       });
   return reactor;
 }
@@ -328,7 +295,7 @@ grpc::ServerUnaryReactor* EnrollmentServiceAdapter::Enroll(
     } else {
       LOG(WARNING) << "Enroll refused: " << certificate.status();
     }
-    reactor->Finish(ToGrpc(certificate.status()));
+    reactor->Finish(ToGrpcStatus(certificate.status()));
   });
   return reactor;
 }

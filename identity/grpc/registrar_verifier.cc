@@ -5,7 +5,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "mledge/core/strings.h"
 
 namespace mledge {
@@ -54,19 +53,6 @@ absl::Status CheckRegistrarCertificate(std::string_view chain_pem,
                "or set the name that is expected"));
   }
   return absl::OkStatus();
-}
-
-bool RegistrarVerifier::Verify(
-    grpc::experimental::TlsCustomVerificationCheckRequest* request,
-    std::function<void(grpc::Status)>, grpc::Status* sync_status) {
-  const grpc::string_ref chain = request->peer_cert_full_chain();
-  const absl::Status status = CheckRegistrarCertificate(
-      {chain.data(), chain.size()}, expected_, absl::Now());
-  rejection_->Set(status);
-  *sync_status = status.ok() ? grpc::Status::OK
-                             : grpc::Status(grpc::StatusCode::UNAUTHENTICATED,
-                                            std::string(status.message()));
-  return true;  // decided here and now
 }
 
 }  // namespace mledge

@@ -1,5 +1,5 @@
-#ifndef MLEDGE_COORDINATOR_GRPC_STATUS_H_
-#define MLEDGE_COORDINATOR_GRPC_STATUS_H_
+#ifndef MLEDGE_IDENTITY_GRPC_STATUS_H_
+#define MLEDGE_IDENTITY_GRPC_STATUS_H_
 
 #include <grpcpp/support/status.h>
 
@@ -23,4 +23,4 @@ inline absl::Status FromGrpcStatus(const grpc::Status& status) {
 
 }  // namespace mledge
 
-#endif  // MLEDGE_COORDINATOR_GRPC_STATUS_H_
+#endif  // MLEDGE_IDENTITY_GRPC_STATUS_H_
