@@ -5,12 +5,16 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "mledge/client/storage/journal_format.h"
 #include "mledge/client/storage/sqlite_device_storage.h"
+#include "mledge/client/storage/state_key.h"
 #include "mledge/coordinator/storage/sqlite_storage.h"
 #include "mledge/core/logging.h"
 #include "mledge/core/secret_random.h"
@@ -260,8 +264,9 @@ class RegistrarState {
 class DeviceState {
  public:
   DeviceState()
-      : storage_(OpenSqliteDeviceStorage(
-                     {.directory = directory_.path(), .device = DeviceId("d")})
+      : storage_(OpenSqliteDeviceStorage({.directory = directory_.File("state"),
+                                          .device = DeviceId("d"),
+                                          .state_key = key_.get()})
                      .value()) {
     v1::Assignment assignment;
     assignment.set_assignment_id("a1");
@@ -275,7 +280,7 @@ class DeviceState {
     CHECK(storage_->SaveListNumber(1).ok());
   }
 
-  std::string path() const { return directory_.File("device.sqlite"); }
+  std::string path() const { return directory_.File("state/device.sqlite"); }
 
   void Use() {
     (void)storage_->LoadJournal();
@@ -289,8 +294,22 @@ class DeviceState {
   const Digest kTask = Sha256Of(std::string_view("task"));
   const AssignmentId kAssignment = AssignmentId("a1");
   TempDirectory directory_;
+  std::unique_ptr<StateKey> key_ =
+      MakeFileStateKey(directory_.File("state.key"));
   std::unique_ptr<DeviceStorage> storage_;
 };
+
+// What stands in a device's records once they are opened.
+void DecodeRecords(std::string_view bytes) {
+  const std::span<const uint8_t> value(
+      reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+  (void)DecodeAssignment(value);
+  SecretBytes journal;
+  std::optional<Digest> masked_input;
+  DecodeSecagg(value, &journal, &masked_input).IgnoreError();
+  (void)DecodePrivacyRecord(value);
+  (void)DecodeNumber(value);
+}
 
 template <typename State>
 struct Target {
@@ -317,6 +336,7 @@ void FuzzOne(std::string_view bytes) {
   static auto* const kRegistrar = new Target<RegistrarState>;
   static auto* const kDevice = new Target<DeviceState>;
   if (bytes.empty()) return;
+  DecodeRecords(bytes.substr(1));
   size_t index = static_cast<uint8_t>(bytes[0]);
   bytes.remove_prefix(1);
   (void)(kCoordinator->Try(index, bytes) || kRegistrar->Try(index, bytes) ||
