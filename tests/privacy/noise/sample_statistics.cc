@@ -69,14 +69,10 @@ DiscreteGaussianPmf::DiscreteGaussianPmf(double variance)
     : variance_(variance) {
   const auto largest =
       static_cast<int64_t>(std::ceil(15 * std::sqrt(variance))) + 1;
-  long double squares = 0;
   for (int64_t x = largest; x >= -largest; --x) {
     const long double square = static_cast<long double>(x) * x;
-    const long double weight = std::exp(-square / (2 * variance_));
-    total_ += weight;
-    squares += square * weight;
+    total_ += std::exp(-square / (2 * variance_));
   }
-  exact_variance_ = static_cast<double>(squares / total_);
 }
 
 double DiscreteGaussianPmf::operator()(int64_t x) const {

@@ -34,12 +34,10 @@ class DiscreteGaussianPmf {
  public:
   explicit DiscreteGaussianPmf(double variance);
   double operator()(int64_t x) const;
-  double exact_variance() const { return exact_variance_; }
 
  private:
   double variance_;
   long double total_ = 0;
-  double exact_variance_ = 0;
 };
 
 // The same for Skellam noise: e^-μ I_|x|(μ), as the convolution of two Poisson

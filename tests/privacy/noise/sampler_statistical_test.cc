@@ -13,6 +13,7 @@
 #include <functional>
 #include <vector>
 
+#include "mledge/core/training_random.h"
 #include "mledge/privacy/noise/discrete_gaussian.h"
 #include "mledge/privacy/noise/discrete_laplace.h"
 #include "mledge/privacy/noise/skellam.h"
@@ -119,6 +120,28 @@ TEST_P(DiscreteLaplaceDrawsTest, FollowTheExactProbabilities) {
 
 INSTANTIATE_TEST_SUITE_P(Scales, DiscreteLaplaceDrawsTest,
                          ::testing::Values(0.5, 1.0, 7.3, 100.0, 4096.0));
+
+// What the chi-square test can see: continuous Gaussians rounded to integers,
+// whose variance is larger by 1/12, and discrete ones with a deviation 0.2 %
+// too small.
+TEST(ChiSquareTestTest, CatchesWhatIsNearlyRight) {
+  const uint64_t seed = TestSeed(24);
+  const auto trace = TraceSeed(seed);
+  TrainingRandom random({.task_seed = seed, .purpose = "rounded"});
+  std::vector<int32_t> rounded(1'000'000);
+  for (int32_t& draw : rounded) {
+    draw = static_cast<int32_t>(std::lround(2 * random.Normal()));
+  }
+  EXPECT_LT(
+      ChiSquareTest(Histogram(rounded), DiscreteGaussianPmf(4), 20).p_value,
+      kLeastPValue);
+  const std::vector<int32_t> draws =
+      Draw(*DiscreteGaussian::Create(VarianceOf(7.3 * 0.998)), seed);
+  EXPECT_LT(
+      ChiSquareTest(Histogram(draws), DiscreteGaussianPmf(VarianceOf(7.3)), 60)
+          .p_value,
+      kLeastPValue);
+}
 
 }  // namespace
 }  // namespace mledge
