@@ -21,6 +21,12 @@ void DrawFrom(std::vector<const DeviceId*> from, int64_t count,
 void CandidatePool::Add(absl::Time now, Candidate candidate,
                         absl::Time last_assigned) {
   Remove(candidate.device);
+  if (candidate.earliest_step > step_) {
+    const DeviceId device = candidate.device;
+    by_earliest_step_.emplace(candidate.earliest_step, device);
+    early_[device] = {std::move(candidate), last_assigned};
+    return;
+  }
   // A clock that was set back makes no rest longer.
   const absl::Time rest_ends = std::min(last_assigned, now) + minimum_interval_;
   if (rest_ends > now && minimum_interval_ > absl::ZeroDuration()) {
@@ -33,10 +39,24 @@ void CandidatePool::Add(absl::Time now, Candidate candidate,
 
 void CandidatePool::Remove(const DeviceId& device) {
   ready_.erase(device);
-  const auto rests = resting_.find(device);
-  if (rests == resting_.end()) return;
-  rest_ends_.erase({rests->second.first, device});
-  resting_.erase(rests);
+  if (const auto rests = resting_.find(device); rests != resting_.end()) {
+    rest_ends_.erase({rests->second.first, device});
+    resting_.erase(rests);
+  }
+  if (const auto early = early_.find(device); early != early_.end()) {
+    by_earliest_step_.erase({early->second.candidate.earliest_step, device});
+    early_.erase(early);
+  }
+}
+
+void CandidatePool::SetStep(absl::Time now, int64_t step) {
+  step_ = step;
+  while (!by_earliest_step_.empty() &&
+         by_earliest_step_.begin()->first <= step) {
+    const DeviceId device = by_earliest_step_.begin()->second;
+    Early early = std::move(early_.at(device));
+    Add(now, std::move(early.candidate), early.last_assigned);
+  }
 }
 
 void CandidatePool::Tick(absl::Time now) {

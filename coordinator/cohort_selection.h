@@ -27,6 +27,8 @@ class CandidatePool {
   struct Candidate {
     DeviceId device;
     AssignmentOrdinal next_ordinal;
+    // Private tasks: may not be drawn before so many rounds are completed.
+    int64_t earliest_step = 0;
   };
 
   // `minimum_interval`: how long a device rests between two assignments.
@@ -38,11 +40,15 @@ class CandidatePool {
   void Remove(const DeviceId& device);
   // Lets devices in whose rest is over.
   void Tick(absl::Time now);
+  // So many rounds are completed: lets devices in that waited for it.
+  void SetStep(absl::Time now, int64_t step);
   // When the next rest is over; InfiniteFuture: nobody rests.
   absl::Time NextTime() const;
 
   // Devices that could be drawn now.
   int64_t size() const { return static_cast<int64_t>(ready_.size()); }
+  // Those that wait for a later step.
+  int64_t early() const { return static_cast<int64_t>(early_.size()); }
 
   // Whether anybody could be drawn who is not in `without`.
   bool HasOtherThan(const std::set<DeviceId>& without) const;
@@ -61,6 +67,13 @@ class CandidatePool {
   absl::flat_hash_map<DeviceId, std::pair<absl::Time, AssignmentOrdinal>>
       resting_;
   std::set<std::pair<absl::Time, DeviceId>> rest_ends_;
+  struct Early {
+    Candidate candidate;
+    absl::Time last_assigned;
+  };
+  int64_t step_ = 0;
+  absl::flat_hash_map<DeviceId, Early> early_;
+  std::set<std::pair<int64_t, DeviceId>> by_earliest_step_;
 };
 
 }  // namespace mledge

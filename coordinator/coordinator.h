@@ -15,10 +15,12 @@
 #include "mledge/coordinator/storage.h"
 #include "mledge/core/executor.h"
 #include "mledge/core/ids.h"
+#include "mledge/core/secret_random.h"
 #include "mledge/identity/witness.h"
 #include "mledge/v1/admin_service.pb.h"
 #include "mledge/v1/device_service.pb.h"
 #include "mledge/v1/model.pb.h"
+#include "mledge/v1/privacy.pb.h"
 #include "mledge/v1/signature.pb.h"
 
 // The coordinator as a library: all tasks, their rounds and devices. It drives
@@ -50,6 +52,22 @@ struct SecureAggregationServices {
       &secagg::SessionCryptography::Default();
 };
 
+// What private tasks need.
+struct PrivacyServices {
+  // Draws the coordinator's noise; must outlive the coordinator. Null: the
+  // system's. A predictable one marks every ledger "not private" for ever.
+  SecretRandom* random = nullptr;
+  // Noise and claims are those of the deployment that a simulation stands for.
+  bool simulated = false;
+  // Signs a ledger's head with the coordinator's key, and says whether this
+  // coordinator, an earlier process included, has signed a head that somebody
+  // shows. Null: private tasks are refused.
+  std::function<absl::StatusOr<v1::SignedMessage>(const v1::LedgerHead&)>
+      sign_ledger_head;
+  std::function<absl::Status(const v1::SignedMessage&, absl::Time)>
+      verify_ledger_head;
+};
+
 // Who calls, from the certificate and from nowhere else.
 struct Peer {
   enum class Role { kDevice, kEvaluator };
@@ -68,6 +86,9 @@ class Coordinator {
     int64_t updates_per_fold = 4;
     // What a device is told that has to come back: the pause between polls.
     absl::Duration come_back_after = absl::Seconds(5);
+    // And one that no running task will ever ask again (privacy.participations
+    // are used up).
+    absl::Duration come_back_late = absl::Hours(1);
     // Everything that a call causes is done when the call returns, callbacks
     // included, and the pool only shares loops: for a driver on a virtual
     // clock. Always so without a pool.
@@ -90,6 +111,7 @@ class Coordinator {
     // end. Optional.
     std::function<void(const absl::Status&)> on_taken_over = nullptr;
     SecureAggregationServices secure_aggregation = {};
+    PrivacyServices privacy = {};
   };
 
   // Takes up what the storage holds: tasks go on where they were.
@@ -168,6 +190,22 @@ class Coordinator {
                           Done<TaskId> done) = 0;
   virtual void CancelTask(absl::Time now, const TaskId& task,
                           Done<v1::CancelTaskResponse> done) = 0;
+  // What a private task has spent. NOT_FOUND: no such task.
+  // FAILED_PRECONDITION: it is not private.
+  virtual absl::StatusOr<v1::GetPrivacyLedgerResponse> GetPrivacyLedger(
+      const TaskId& task) = 0;
+  // An operator takes up a private task whose ledger lacks what devices know.
+  // `statement` was signed by `operator_id`, as `signed_adoption`, which the
+  // caller has verified. NOT_FOUND, FAILED_PRECONDITION: there is nothing to
+  // adopt, something else by now, or it cannot be done; says what to do.
+  struct Adoption {
+    v1::LedgerAdoptionStatement statement;
+    std::string operator_id;
+    v1::SignedMessage signed_adoption;
+  };
+  virtual void AdoptPrivacyLedger(
+      absl::Time now, Adoption adoption,
+      Done<v1::AdoptPrivacyLedgerResponse> done) = 0;
   virtual std::vector<v1::TaskSummary> ListTasks() = 0;
   virtual absl::StatusOr<v1::GetTaskResponse> GetTask(const TaskId& task) = 0;
   virtual std::vector<v1::DeviceSummary> ListDevices() = 0;

@@ -92,6 +92,12 @@ absl::Status Serve(const v1::CoordinatorConfig& config,
       const TlsIdentity identity,
       LoadTlsIdentity(config.identity(), kRoles, clock.TimeNow()));
   MLEDGE_ASSIGN_OR_RETURN(const Signer signer, Signer::Create(identity));
+  MLEDGE_ASSIGN_OR_RETURN(
+      const SignatureVerifier own_heads,
+      SignatureVerifier::Create(identity.root_pem,
+                                {.context = std::string(kLedgerHeadContext),
+                                 .role = Role::kCoordinator,
+                                 .trusted_ids = {identity.identity.id}}));
   MLEDGE_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStorage> storage,
                           SqliteStorage::Open(config.state_directory()));
 
@@ -123,7 +129,17 @@ absl::Status Serve(const v1::CoordinatorConfig& config,
            .wake_at = [&timer](absl::Time time) { timer.WakeAt(time); },
            .on_taken_over =
                [&take_over](const absl::Status& why) { take_over.Set(why); },
-           .secure_aggregation = std::move(secure_aggregation)},
+           .secure_aggregation = std::move(secure_aggregation),
+           .privacy = {.sign_ledger_head =
+                           [&signer](const v1::LedgerHead& head) {
+                             return signer.Sign(kLedgerHeadContext,
+                                                head.SerializeAsString());
+                           },
+                       .verify_ledger_head =
+                           [&own_heads](const v1::SignedMessage& head,
+                                        absl::Time now) {
+                             return own_heads.Verify(head, now).status();
+                           }}},
           clock.TimeNow()));
   MLEDGE_ASSIGN_OR_RETURN(
       const std::unique_ptr<CoordinatorServer> server,

@@ -73,14 +73,15 @@ absl::StatusOr<VersionRecord> StoreVersion(
 }
 
 absl::StatusOr<std::unique_ptr<Publisher>> Publisher::Create(
-    Dependencies dependencies, const v1::Aggregation& aggregation,
-    std::shared_ptr<const ParameterLayout> layout, const TaskRecord& task,
+    Dependencies dependencies, const v1::Task& task,
+    std::shared_ptr<const PrivateTask> private_task,
+    std::shared_ptr<const ParameterLayout> layout, const TaskRecord& record,
     const VersionRecord& newest) {
   std::unique_ptr<Publisher> publisher(new Publisher());
   publisher->dependencies_ = std::move(dependencies);
   publisher->layout_ = layout;
-  publisher->task_ = task.id;
-  publisher->package_ = task.package;
+  publisher->task_ = record.id;
+  publisher->package_ = record.package;
   publisher->version_ = newest.version;
   publisher->applied_round_ = newest.round;
   MLEDGE_ASSIGN_OR_RETURN(
@@ -91,12 +92,13 @@ absl::StatusOr<std::unique_ptr<Publisher>> Publisher::Create(
   if (bytes.size() != values.size_bytes()) {
     return absl::DataLossError(
         StrCat("parameters of version ", newest.version.value(), " of task ",
-               task.id.value(), " are ", bytes.size(),
+               record.id.value(), " are ", bytes.size(),
                " bytes, its layout has ", values.size_bytes()));
   }
   std::memcpy(values.data(), bytes.data(), bytes.size());
 
-  const ServerOptimizerOptions options = ResolveServerOptimizer(aggregation);
+  const ServerOptimizerOptions options =
+      ResolveServerOptimizer(task.aggregation());
   const auto* const sgd = std::get_if<ServerSgdOptions>(&options);
   publisher->optimizer_has_state_ = sgd == nullptr || sgd->momentum != 0;
   MLEDGE_ASSIGN_OR_RETURN(publisher->optimizer_,
@@ -107,6 +109,22 @@ absl::StatusOr<std::unique_ptr<Publisher>> Publisher::Create(
                                              *newest.optimizer_state));
     MLEDGE_RETURN_IF_ERROR(publisher->optimizer_->Restore(state));
   }
+  if (private_task != nullptr) {
+    std::optional<std::string> state;
+    if (newest.noise_state.has_value()) {
+      MLEDGE_ASSIGN_OR_RETURN(
+          state, ReadVerifiedBlob(*publisher->dependencies_.storage,
+                                  *newest.noise_state));
+    }
+    MLEDGE_ASSIGN_OR_RETURN(
+        publisher->noise_,
+        SumNoise::Create(task, std::move(private_task),
+                         publisher->layout_->shared_size(),
+                         publisher->dependencies_.noise_random, state));
+    publisher->clip_norm_ = newest.clip_norm > 0
+                                ? newest.clip_norm
+                                : task.local_training().clip_norm();
+  }
   return publisher;
 }
 
@@ -115,9 +133,7 @@ absl::StatusOr<VersionRecord> Publisher::Publish(absl::Time now,
                                                  const AggregationSum& sum) {
   MLEDGE_RETURN_IF_ERROR(broken_);
   if (applied_round_ != round) {
-    if (absl::Status applied =
-            optimizer_->Apply(sum, &parameters_, dependencies_.pool);
-        !applied.ok()) {
+    if (absl::Status applied = Advance(round, sum); !applied.ok()) {
       broken_ = absl::FailedPreconditionError(applied.message());
       return broken_;
     }
@@ -132,7 +148,30 @@ absl::StatusOr<VersionRecord> Publisher::Publish(absl::Time now,
         record.optimizer_state,
         dependencies_.storage->PutBlob(optimizer_->Serialize()));
   }
+  if (noise_ != nullptr) {
+    record.clip_norm = clip_norm_;
+    MLEDGE_ASSIGN_OR_RETURN(const std::optional<SecretBytes> state,
+                            noise_->State());
+    if (state.has_value()) {
+      const std::span<const uint8_t> bytes = state->bytes(RevealSecret());
+      MLEDGE_ASSIGN_OR_RETURN(
+          record.noise_state,
+          dependencies_.storage->PutBlob(
+              {reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+    }
+  }
   return record;
+}
+
+absl::Status Publisher::Advance(RoundNumber round, const AggregationSum& sum) {
+  if (noise_ == nullptr) {
+    return optimizer_->Apply(sum, &parameters_, dependencies_.pool);
+  }
+  MLEDGE_ASSIGN_OR_RETURN(const SumNoise::Noised noised,
+                          noise_->Apply(sum, version_.value(), round,
+                                        clip_norm_, dependencies_.pool));
+  clip_norm_ = noised.next_clip_norm;
+  return optimizer_->Apply(noised.sum, &parameters_, dependencies_.pool);
 }
 
 }  // namespace mledge

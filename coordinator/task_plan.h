@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "mledge/coordinator/aggregation_session.h"
+#include "mledge/coordinator/task_privacy.h"
 #include "mledge/core/ids.h"
 #include "mledge/core/sha256.h"
 #include "mledge/v1/task.pb.h"
@@ -42,12 +43,14 @@ struct TaskPlan {
   std::string metric_name;
   bool higher_metric_is_better = true;
 
+  std::optional<PrivacyPlan> privacy;  // of private tasks
+
   // Whether a version is to be evaluated: every so many, and the last.
   bool EvaluationIsDue(VersionNumber version) const;
 };
 
-// Everything but the session's options and the metric. Precondition: the task
-// was validated (task/validation.h).
+// Everything but the session's options, the metric and privacy. Precondition:
+// the task was validated (task/validation.h).
 TaskPlan ResolveTask(const v1::Task& task);
 
 // The devices' learning rate when the `nth` round to complete (from 1) is

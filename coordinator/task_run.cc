@@ -9,13 +9,35 @@
 
 namespace mledge {
 
-TaskRun::TaskRun(TaskPlan plan, TaskRecord record)
+TaskRun::TaskRun(TaskPlan plan, TaskRecord record,
+                 std::optional<TaskPrivacy> privacy)
     : plan_(std::move(plan)),
       record_(std::move(record)),
-      candidates_(plan_.minimum_interval) {}
+      privacy_(std::move(privacy)),
+      candidates_(plan_.minimum_interval) {
+  SetStep(record_.submitted_at);
+}
 
 bool TaskRun::RoundsAreDone() const {
-  return record_.version.value() >= plan_.rounds;
+  return record_.version.value() >= plan_.rounds ||
+         (privacy_.has_value() && privacy_->overspent().has_value());
+}
+
+bool TaskRun::EvaluationIsDue(VersionNumber version) const {
+  return plan_.EvaluationIsDue(version) ||
+         (plan_.evaluate_every > 0 && version == record_.version &&
+          version.value() > 0 && RoundsAreDone());
+}
+
+void TaskRun::SetStep(absl::Time now) {
+  if (!privacy_.has_value()) return;
+  privacy_->SetStep(record_.version.value());
+  candidates_.SetStep(now, record_.version.value());
+}
+
+bool TaskRun::MayStartRound() const {
+  return round_ == nullptr && !RoundsAreDone() && !paused() &&
+         candidates_.size() >= plan_.minimum_waiting;
 }
 
 // Waiting devices.
@@ -27,7 +49,7 @@ void TaskRun::DeviceWaits(absl::Time now, CandidatePool::Candidate device,
     benched_[id] = {std::move(device), last_assigned};
     return;
   }
-  candidates_.Add(now, std::move(device), last_assigned);
+  AddCandidate(now, std::move(device), last_assigned);
 }
 
 void TaskRun::EvaluatorWaits(const DeviceId& evaluator) {
@@ -47,7 +69,7 @@ bool TaskRun::Hungry(absl::Time now) const {
         now < round_->plan().deadline) {
       return true;
     }
-  } else if (!RoundsAreDone() && candidates_.size() >= plan_.minimum_waiting) {
+  } else if (MayStartRound()) {
     return true;
   }
   for (const auto& evaluation : evaluations_) {
@@ -73,10 +95,7 @@ Effects TaskRun::TakeDevices(absl::Time now) {
   Effects effects;
   if (ended()) return effects;
   FillRound(now, effects);
-  if (round_ == nullptr && !RoundsAreDone() &&
-      candidates_.size() >= plan_.minimum_waiting) {
-    StartRound(now, effects);
-  }
+  if (MayStartRound()) StartRound(now, effects);
   HandOutEvaluations(now, effects);
   Advance(now, effects);
   return effects;
@@ -232,9 +251,11 @@ absl::StatusOr<TaskRun::Arrival> TaskRun::UpdateArrived(
                  " is part of secure aggregation: "
                  "its update is not taken in the clear"));
     }
+    const bool first_of_round = round_->acknowledged() == 0;
     MLEDGE_ASSIGN_OR_RETURN(arrival.outcome,
                             round_->Acknowledge(now, id, content));
     if (arrival.outcome == UpdateOutcome::kAcknowledged) {
+      CountParticipation(now, id, first_of_round, effects);
       round_bytes_received_ += size_in_bytes;
       record_.bytes_received += size_in_bytes;
       ShowProgress(now, effects);
@@ -383,6 +404,9 @@ Effects TaskRun::PublishDone(absl::Time now, Publication publication) {
   }
   const absl::Status published = round_->Published();
   CHECK(published.ok()) << published;
+  if (privacy_.has_value() && privacy_->plan().charged_with_version) {
+    Charge(now, {.devices = round_->acknowledged()}, effects);
+  }
   record_.version = publication.version.version;
   record_.bytes_sent = publication.bytes_sent;
   // One transaction: version, end of the round, what people are told of it.
@@ -399,14 +423,18 @@ Effects TaskRun::PublishDone(absl::Time now, Publication publication) {
   completed.set_duration_milliseconds(
       absl::ToInt64Milliseconds(now - round_->plan().started_at));
   bytes_sent_before_round_ = publication.bytes_sent;
-  if (plan_.evaluate_every <= 0) {
+  if (publication.epsilon_spent.has_value()) {
+    completed.set_epsilon_spent(*publication.epsilon_spent);
+  }
+  if (plan_.evaluate_every <= 0 && !privacy_.has_value()) {
     loss_ = publication.training_loss;
     metric_ = publication.training_metric;
   }
   effects.persist.rounds.push_back(round_->record());
   effects.persist.tasks.push_back(record_);
   Store(std::move(event), effects);
-  if (plan_.EvaluationIsDue(record_.version)) {
+  SetStep(now);
+  if (EvaluationIsDue(record_.version)) {
     AddEvaluation(record_.version, round_->plan().round,
                   now + plan_.evaluation_deadline);
   }

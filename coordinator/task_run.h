@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include "mledge/coordinator/round.h"
 #include "mledge/coordinator/storage.h"
 #include "mledge/coordinator/task_plan.h"
+#include "mledge/coordinator/task_privacy.h"
 
 // One task from its first round to its end: rounds in sequence, failed ones
 // tried again with other devices under the next number, an evaluation after
@@ -39,8 +41,10 @@ class TaskRun {
   // After a session of secure aggregation that came to nothing.
   static constexpr absl::Duration kSessionPause = absl::Seconds(5);
 
-  // A new task, or one whose records Restore will be given.
-  TaskRun(TaskPlan plan, TaskRecord record);
+  // A new task, or one whose records Restore will be given. `privacy`: of a
+  // private task.
+  TaskRun(TaskPlan plan, TaskRecord record,
+          std::optional<TaskPrivacy> privacy = std::nullopt);
 
   struct Restored {
     std::vector<VersionRecord> versions;
@@ -60,6 +64,17 @@ class TaskRun {
   const TaskPlan& plan() const { return plan_; }
   const TaskRecord& record() const { return record_; }
   bool ended() const { return record_.state != TaskState::kRunning; }
+  // It rests until an operator adopts what its ledger lacks (LedgerIsBehind).
+  bool paused() const { return record_.lost_head.sequence > 0; }
+  // Null: not a private task.
+  const TaskPrivacy* privacy() const {
+    return privacy_.has_value() ? &*privacy_ : nullptr;
+  }
+  // Whether the device could be drawn for training, now or ever.
+  bool MayEverTrain(const DeviceId& device) const;
+  // What keeps a running task without a round from beginning one, in words for
+  // the operator; empty where nothing but time or devices is missing.
+  std::string Hindrance() const;
   // Open assignments, by which a device that comes back is recognized.
   std::vector<AssignmentRecord> OpenAssignments() const;
 
@@ -104,6 +119,14 @@ class TaskRun {
   absl::StatusOr<Readiness> DeviceReady(absl::Time now, const AssignmentId& id);
   Effects DeviceNotReady(absl::Time now, const AssignmentId& id);
   void MaskedInputArrived(uint64_t size_in_bytes);
+  // Before the first unmasking of a group's sum, which may not begin before
+  // `persist` is durable: that these updates were in a sum is counted, and
+  // noise that is in the sum is charged; neither is taken back if the session
+  // fails. FAILED_PRECONDITION: the sum may not be unmasked.
+  absl::StatusOr<Effects> UnmaskingIsDue(absl::Time now,
+                                         const SecureSessionJob& job,
+                                         uint32_t group,
+                                         std::span<const AssignmentId> members);
 
   // The device gave up, or its update was refused.
   Effects DeviceFails(absl::Time now, const AssignmentId& id,
@@ -124,6 +147,8 @@ class TaskRun {
     double training_metric = 0;
     int64_t examples = 0;
     uint64_t bytes_sent = 0;  // by the task so far
+    // Private tasks: with this round, against model recipients.
+    std::optional<double> epsilon_spent;
   };
   Effects PublishDone(absl::Time now, Publication publication);
   // `retry`: for want of room or the like, so that it may work later.
@@ -138,6 +163,14 @@ class TaskRun {
   absl::Time NextTime() const;
   Effects Cancel(absl::Time now);
 
+  // Devices know a head that the ledger of this private task lacks: it was
+  // restored from a copy. Nothing goes on until an operator adopts that head.
+  Effects LedgerIsBehind(absl::Time now, const LedgerHead& lost);
+  // FAILED_PRECONDITION: the task has ended, does not wait for that, or waits
+  // for another head; or its noise cannot go on.
+  absl::StatusOr<Effects> AdoptLedger(absl::Time now,
+                                      v1::LedgerAdoption adoption);
+
   // For summaries: of the newest evaluation, else of the last round's training.
   std::optional<double> loss() const { return loss_; }
   std::optional<double> metric() const { return metric_; }
@@ -148,6 +181,16 @@ class TaskRun {
     absl::Time last_assigned;
   };
 
+  // Adds the device to those that may be drawn, if it may.
+  void AddCandidate(absl::Time now, CandidatePool::Candidate device,
+                    absl::Time last_assigned);
+  bool MayStartRound() const;
+  // Of an update that was acknowledged: counts it, and pays for the round's
+  // noise where that is in the update.
+  void CountParticipation(absl::Time now, const AssignmentId& id,
+                          bool first_of_round, Effects& effects);
+  // Round and step are those of the round under way.
+  void Charge(absl::Time now, TaskPrivacy::Sum sum, Effects& effects);
   void StartRound(absl::Time now, Effects& effects);
   void FillRound(absl::Time now, Effects& effects);
   void HandOutEvaluations(absl::Time now, Effects& effects);
@@ -167,10 +210,15 @@ class TaskRun {
   v1::TaskEvent MakeEvent(absl::Time now, RoundNumber round) const;
   void Store(v1::TaskEvent event, Effects& effects);
   void ShowProgress(absl::Time now, Effects& effects) const;
+  // By the stop rule, or because one more would overspend.
   bool RoundsAreDone() const;
+  bool EvaluationIsDue(VersionNumber version) const;
+  // Tells those who count in steps how many rounds are completed.
+  void SetStep(absl::Time now);
 
   const TaskPlan plan_;
   TaskRecord record_;
+  std::optional<TaskPrivacy> privacy_;
   int64_t last_sequence_ = 0;
 
   std::unique_ptr<Round> round_;  // null between rounds

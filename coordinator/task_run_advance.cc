@@ -19,15 +19,21 @@ void TaskRun::Advance(absl::Time now, Effects& effects) {
   FinishEvaluations(now, effects);
   if (ended()) return;
   if (round_ == nullptr && RoundsAreDone() && evaluations_.empty()) {
+    const bool overspent =
+        privacy_.has_value() && privacy_->overspent().has_value();
     EndTask(now, TaskState::kCompleted,
-            StrCat(plan_.rounds, " rounds are done"), effects);
+            overspent ? *privacy_->overspent()
+                      : StrCat(plan_.rounds, " rounds are done"),
+            effects);
     return;
   }
   BeginJob(now, effects);
 }
 
 void TaskRun::BeginJob(absl::Time now, Effects& effects) {
-  if (round_ == nullptr || job_.has_value() || now < retry_at_) return;
+  if (round_ == nullptr || job_.has_value() || now < retry_at_ || paused()) {
+    return;
+  }
   retry_at_ = absl::InfinitePast();
   AggregationSession& session = round_->session();
   const RoundNumber number = round_->plan().round;
@@ -101,7 +107,7 @@ void TaskRun::EndRound(absl::Time now, Effects& effects) {
   retry_at_ = absl::InfinitePast();
   // They had their part in the round that is over, and may be in the next.
   for (auto& [device, benched] : std::exchange(benched_, {})) {
-    candidates_.Add(now, std::move(benched.candidate), benched.last_assigned);
+    AddCandidate(now, std::move(benched.candidate), benched.last_assigned);
   }
 }
 
@@ -241,7 +247,8 @@ Effects TaskRun::Restore(absl::Time now, Restored restored) {
       evaluated.insert(VersionNumber(event.evaluated().version()));
       loss_ = event.evaluated().loss();
       metric_ = event.evaluated().metric();
-    } else if (event.has_round_completed() && plan_.evaluate_every <= 0) {
+    } else if (event.has_round_completed() && plan_.evaluate_every <= 0 &&
+               !privacy_.has_value()) {
       loss_ = event.round_completed().training_loss();
       metric_ = event.round_completed().training_metric();
     }
@@ -291,7 +298,7 @@ Effects TaskRun::Restore(absl::Time now, Restored restored) {
                     });
     // Older versions that nobody was asked about are done without.
     if (evaluated.contains(version.version) ||
-        !plan_.EvaluationIsDue(version.version) ||
+        !EvaluationIsDue(version.version) ||
         (!asked && version.version != record_.version)) {
       continue;
     }

@@ -12,7 +12,9 @@
 #include "mledge/coordinator/memory_storage.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
+#include "mledge/identity/signing.h"
 #include "mledge/model/package_file.h"
+#include "mledge/simulation/deterministic_secret_random.h"
 #include "mledge/simulation/device_model.h"
 #include "mledge/simulation/event_queue.h"
 #include "mledge/simulation/internal/fleet.h"
@@ -72,6 +74,7 @@ class SimulatorImpl final : public Simulator {
       : options_(std::move(options)),
         partition_(std::move(partition)),
         signers_(std::move(signers)),
+        noise_random_(options_.task.seed(), "coordinator", 0, "central-noise"),
         queue_(VirtualStart()),
         storage_(MemoryStorage::Options{.kept_versions = 2}),
         pool_(options_.workers, factory, options_.on_worker_start) {}
@@ -100,6 +103,7 @@ class SimulatorImpl final : public Simulator {
   Options options_;
   const std::shared_ptr<const Partition> partition_;
   const ThrowawaySigners signers_;
+  DeterministicSecretRandom noise_random_;
   EventQueue queue_;
   MemoryStorage storage_;
   TrainingPool pool_;
@@ -131,6 +135,17 @@ absl::Status SimulatorImpl::MakeCoordinator() {
       -> absl::StatusOr<v1::SignedMessage> {
     return signers_.coordinator_signer.Sign(kModelVersionContext,
                                             statement.SerializeAsString());
+  };
+  dependencies.privacy.random = &noise_random_;
+  dependencies.privacy.simulated = true;
+  dependencies.privacy.sign_ledger_head = [this](const v1::LedgerHead& head) {
+    return signers_.coordinator_signer.Sign(kLedgerHeadContext,
+                                            head.SerializeAsString());
+  };
+  // There is one coordinator, with all that it ever said in its memory.
+  dependencies.privacy.verify_ledger_head = [](const v1::SignedMessage&,
+                                               absl::Time) {
+    return absl::PermissionDeniedError("a head of nobody's ledger");
   };
   dependencies.wake_at = [this](absl::Time time) {
     if (time == absl::InfiniteFuture()) return;

@@ -81,6 +81,7 @@ void CoordinatorImpl::CheckIn(absl::Time now, const Peer& peer,
         AnswerComeBack(devices_.StopWaiting(entry),
                        "a later check-in took its place");
       }
+      NoteLedgerHeads(entry, request);
       Wait(entry, wait_until, std::move(done));
       Settle();
     }
@@ -105,6 +106,11 @@ void CoordinatorImpl::Wait(DeviceRegistry::Entry& entry, absl::Time wait_until,
       return;
     }
     entry.held.reset();
+  }
+  if (std::string why = WhyNeverAgain(entry); !why.empty()) {
+    AnswerComeBack(devices_.StopWaiting(entry), options_.come_back_late, why);
+    AnswerComeBack(std::move(done), options_.come_back_late, std::move(why));
+    return;
   }
   const bool new_here = !entry.waits;
   Done<v1::CheckInResponse> earlier = std::exchange(entry.parked, nullptr);
@@ -150,12 +156,11 @@ void CoordinatorImpl::AddWaiting(TaskContext& context,
 }
 
 void CoordinatorImpl::AnswerComeBack(Done<v1::CheckInResponse> done,
-                                     std::string reason) {
+                                     absl::Duration after, std::string reason) {
   if (done == nullptr) return;
   // Promises nothing, so it waits for no commit.
   Later([done = std::move(done),
-         response = ComeBackResponse(options_.come_back_after,
-                                     std::move(reason))]() mutable {
+         response = ComeBackResponse(after, std::move(reason))]() mutable {
     done(std::move(response));
   });
 }
@@ -165,6 +170,7 @@ void CoordinatorImpl::AnswerAssignment(TaskContext& context,
                                        Done<v1::CheckInResponse> done) {
   v1::CheckInResponse response;
   *response.mutable_assignment() = MakeAssignmentMessage(context, record);
+  AddLedger(context, record.device, response.mutable_assignment());
   AnswerWhenDurable(std::move(done), std::move(response));
 }
 

@@ -50,7 +50,7 @@ void MoveTo(std::vector<T>& to, std::vector<T>& from) {
 
 bool CoordinatorImpl::Batch::empty() const {
   return transaction.empty() && answers.empty() && events.empty() &&
-         discard.empty() && then.empty();
+         discard.empty() && published.empty() && then.empty();
 }
 
 void CoordinatorImpl::Batch::Append(Batch later) {
@@ -58,13 +58,14 @@ void CoordinatorImpl::Batch::Append(Batch later) {
   MoveTo(answers, later.answers);
   MoveTo(events, later.events);
   MoveTo(discard, later.discard);
+  MoveTo(published, later.published);
   MoveTo(then, later.then);
 }
 
 void CoordinatorImpl::Apply(TaskContext& context, Effects effects) {
   for (const VersionRecord& version : effects.persist.versions) {
     context.versions[version.version] = version;
-    fetchable_[version.parameters] = &context;
+    batch_.published.emplace_back(&context, version);
   }
   batch_.transaction.Append(std::move(effects.persist));
   for (const AssignmentRecord& record : effects.issued) Issue(context, record);
@@ -200,6 +201,13 @@ void CoordinatorImpl::CommitGathered() {
       commit_status_ = absl::OkStatus();
       retry_commit_at_ = absl::InfiniteFuture();
     }
+    if (!batch.published.empty()) {
+      MutexLock lock(&mutex_);
+      for (const auto& [context, version] : batch.published) {
+        context->served = std::max(context->served, version.version);
+        if (!context->run->ended()) fetchable_[version.parameters] = context;
+      }
+    }
     for (const Answer& answer : batch.answers) answer(absl::OkStatus());
     feed_.Publish(batch.events);
     if (!batch.discard.empty()) {
@@ -287,8 +295,9 @@ void CoordinatorImpl::RunJob(TaskContext* context, const Job& job) {
       absl::StatusOr<std::unique_ptr<Publisher>> publisher = Publisher::Create(
           {.storage = dependencies_.storage,
            .pool = dependencies_.pool,
-           .sign_version = dependencies_.sign_version},
-          context->task.aggregation(), context->layout, record, base);
+           .sign_version = dependencies_.sign_version,
+           .noise_random = &NoiseRandom()},
+          context->task, context->private_task, context->layout, record, base);
       status = publisher.status();
       if (publisher.ok()) context->publisher = *std::move(publisher);
     }
@@ -300,21 +309,34 @@ void CoordinatorImpl::RunJob(TaskContext* context, const Job& job) {
       status = version.status();
       if (version.ok()) {
         publication.version = *std::move(version);
+        publication.bytes_sent = context->bytes_sent->load();
+      }
+      if (version.ok() && context->private_task != nullptr) {
+        // No sum but the noised one is told of.
+        absl::StatusOr<double> spent = EpsilonSpent(*context);
+        if (spent.ok()) publication.epsilon_spent = *spent;
+        status = spent.status();
+      } else if (version.ok()) {
         const double examples = sum.Scalar(kExamplesScalar);
         publication.examples = static_cast<int64_t>(examples);
         if (examples > 0) {
           publication.training_loss = sum.Scalar(kLossSumScalar) / examples;
           publication.training_metric = sum.Scalar(kMetricSumScalar) / examples;
         }
-        publication.bytes_sent = context->bytes_sent->load();
       }
     }
     FinishJob(*context, job, status, [&](absl::Time at) {
       Effects effects = run.PublishDone(at, publication);
-      // The moments of the version before are of no use to anybody now.
-      if (base.optimizer_state.has_value() &&
-          !effects.persist.versions.empty()) {
+      if (effects.persist.versions.empty()) {
+        // Its round ended meanwhile: nobody may see what it came to.
+        context->publisher.reset();
+        return effects;
+      }
+      // The moments of the version before are of no use to anybody now, and its
+      // noise would only be a danger.
+      if (base.optimizer_state.has_value() || base.noise_state.has_value()) {
         base.optimizer_state.reset();
+        base.noise_state.reset();
         effects.persist.versions.insert(effects.persist.versions.begin(), base);
       }
       return effects;

@@ -58,6 +58,10 @@ class CoordinatorImpl final : public Coordinator {
                   Done<TaskId> done) override;
   void CancelTask(absl::Time now, const TaskId& task,
                   Done<v1::CancelTaskResponse> done) override;
+  absl::StatusOr<v1::GetPrivacyLedgerResponse> GetPrivacyLedger(
+      const TaskId& task) override;
+  void AdoptPrivacyLedger(absl::Time now, Adoption adoption,
+                          Done<v1::AdoptPrivacyLedgerResponse> done) override;
   std::vector<v1::TaskSummary> ListTasks() override;
   absl::StatusOr<v1::GetTaskResponse> GetTask(const TaskId& task) override;
   std::vector<v1::DeviceSummary> ListDevices() override;
@@ -81,6 +85,8 @@ class CoordinatorImpl final : public Coordinator {
     // Only once durable, and kept until then.
     std::vector<v1::TaskEvent> events;
     std::vector<AssignmentId> discard;
+    // Served from then on, before any answer names them.
+    std::vector<std::pair<TaskContext*, VersionRecord>> published;
     std::vector<std::function<void()>> then;
 
     bool empty() const;
@@ -155,7 +161,12 @@ class CoordinatorImpl final : public Coordinator {
   void AddWaiting(TaskContext& context, DeviceRegistry::Entry& entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AnswerComeBack(Done<v1::CheckInResponse> done, std::string reason)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    AnswerComeBack(std::move(done), options_.come_back_after,
+                   std::move(reason));
+  }
+  void AnswerComeBack(Done<v1::CheckInResponse> done, absl::Duration after,
+                      std::string reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AnswerAssignment(TaskContext& context, const AssignmentRecord& record,
                         Done<v1::CheckInResponse> done)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -210,6 +221,31 @@ class CoordinatorImpl final : public Coordinator {
   void TellEndOfAssignment(TaskContext& context, const AssignmentRecord& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // Private tasks (coordinator_privacy.cc).
+  SecretRandom& NoiseRandom();
+  // Why no claim can be made of noise that is drawn here; nothing: it can.
+  std::optional<std::string> WhyNotPrivate();
+  void ApproveUnmasking(TaskContext& context, const SecureSessionJob& job,
+                        uint32_t group,
+                        const std::vector<AssignmentId>& members,
+                        std::function<void(const absl::Status&)> approved)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void NoteLedgerHeads(DeviceRegistry::Entry& entry,
+                       const v1::CheckInRequest& request)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PauseForLedger(TaskContext& context, const LedgerHead& lost)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddLedger(TaskContext& context, const DeviceId& device,
+                 v1::Assignment* assignment)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Why the device will be asked by no running task of its population any more;
+  // empty: it may be, or there is none.
+  std::string WhyNeverAgain(const DeviceRegistry::Entry& entry) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // With the round that is being published.
+  absl::StatusOr<double> EpsilonSpent(TaskContext& context)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
   // Operators (coordinator_operators.cc)
   void StoreSubmission(Submission submission, Done<TaskId> done)
       ABSL_LOCKS_EXCLUDED(mutex_);
@@ -229,9 +265,12 @@ class CoordinatorImpl final : public Coordinator {
   struct StoredTask {
     LoadedTask loaded;
     TaskRun::Restored restored;
+    std::optional<TaskPrivacy> privacy;
+    Transaction privacy_changes;
   };
   // All that a task needs to go on, read and verified.
-  absl::StatusOr<StoredTask> ReadStoredTask(const TaskRecord& record,
+  absl::StatusOr<StoredTask> ReadStoredTask(absl::Time now,
+                                            const TaskRecord& record,
                                             const StoredState& stored);
   void SetAside(const TaskRecord& record, const absl::Status& status)
       ABSL_LOCKS_EXCLUDED(mutex_);

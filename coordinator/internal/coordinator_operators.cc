@@ -139,12 +139,25 @@ void CoordinatorImpl::StoreSubmission(Submission submission,
   }
   TaskContext& context = *loaded->context;
   context.signed_task_size_in_bytes = submission.signed_task.size();
-  context.run = std::make_unique<TaskRun>(std::move(loaded->plan), record);
+  Effects effects;
+  std::optional<TaskPrivacy> privacy;
+  if (loaded->plan.privacy.has_value()) {
+    absl::StatusOr<TaskPrivacy> created = TaskPrivacy::Create(
+        now, *loaded->plan.privacy, Ledger(context.task_sha256),
+        WhyNotPrivate(), id, &effects.persist);
+    if (!created.ok()) {
+      EndBlobUse();
+      return fail(created.status());
+    }
+    privacy = *std::move(created);
+    record.ledger = privacy->ledger().head();
+  }
+  context.run = std::make_unique<TaskRun>(std::move(loaded->plan), record,
+                                          std::move(privacy));
   {
     MutexLock lock(&mutex_);
     submitting_.erase(id);
     AddContext(std::move(loaded->context));
-    Effects effects;
     effects.persist.tasks.push_back(record);
     effects.persist.versions.push_back(*std::move(version));
     Apply(context, std::move(effects));
@@ -240,6 +253,7 @@ v1::TaskSummary CoordinatorImpl::Summarize(const TaskContext& context) const {
   summary.set_submitted_by(record.submitted_by);
   summary.set_bytes_received(record.bytes_received);
   summary.set_bytes_sent(context.bytes_sent->load());
+  summary.set_hindrance(run.Hindrance());
   return summary;
 }
 
@@ -285,6 +299,7 @@ absl::StatusOr<v1::GetTaskResponse> CoordinatorImpl::GetTask(
   *response.mutable_summary() = Summarize(*context);
   *response.mutable_task() = context->task;
   for (const auto& [number, version] : context->versions) {
+    if (number > context->served) break;
     *response.add_versions() = ToMessage(version);
   }
   return response;
@@ -336,13 +351,12 @@ absl::StatusOr<Coordinator::ModelBlobs> CoordinatorImpl::OpenModel(
     MutexLock lock(&mutex_);
     MLEDGE_ASSIGN_OR_RETURN(const TaskContext* const found, FindTask(task));
     const TaskContext& context = *found;
-    const VersionNumber number =
-        version.value_or(context.run->record().version);
+    const VersionNumber number = version.value_or(context.served);
     const auto wanted = context.versions.find(number);
-    if (wanted == context.versions.end()) {
+    if (wanted == context.versions.end() || number > context.served) {
       return absl::NotFoundError(
           StrCat("task \"", task.value(), "\" has no version ", number.value(),
-                 "; the newest is ", context.run->record().version.value()));
+                 "; the newest is ", context.served.value()));
     }
     record = wanted->second;
     package = context.run->record().package;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "mledge/coordinator/internal/coordinator_impl.h"
+#include "mledge/coordinator/internal/private_task_plan.h"
 #include "mledge/core/logging.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/v1/signature.pb.h"
@@ -27,6 +28,10 @@ absl::Status VerifyNewestVersion(CoordinatorStorage& storage,
   const std::string what = StrCat("version ", task.version.value());
   MLEDGE_RETURN_IF_ERROR(
       Annotate(VerifyBlob(storage, newest->parameters), what));
+  if (newest->noise_state.has_value()) {
+    MLEDGE_RETURN_IF_ERROR(Annotate(VerifyBlob(storage, *newest->noise_state),
+                                    StrCat("state of the noise of ", what)));
+  }
   if (!newest->optimizer_state.has_value()) return absl::OkStatus();
   return Annotate(VerifyBlob(storage, *newest->optimizer_state),
                   StrCat("server optimizer's state of ", what));
@@ -40,6 +45,17 @@ absl::Status CoordinatorImpl::Recover(absl::Time now) {
     now = Advance(now);
   }
   MLEDGE_ASSIGN_OR_RETURN(StoredState stored, dependencies_.storage->Load());
+  // A noised sum that a crash kept from being published goes before the sum is
+  // noised again: two noisings of one sum, compared, would tell what it was.
+  if (const absl::Status collected = dependencies_.storage->CollectGarbage();
+      !collected.ok()) {
+    if (!stored.ledger.empty()) {
+      return Annotate(collected,
+                      "private tasks cannot go on before blobs that nobody "
+                      "names are removed");
+    }
+    LOG(WARNING) << "blobs that nobody needs stay: " << collected;
+  }
   {
     MutexLock lock(&mutex_);
     for (DeviceRecord& device : stored.devices) {
@@ -51,7 +67,7 @@ absl::Status CoordinatorImpl::Recover(absl::Time now) {
               return a.round < b.round;
             });
   for (const TaskRecord& record : stored.tasks) {
-    absl::StatusOr<StoredTask> task = ReadStoredTask(record, stored);
+    absl::StatusOr<StoredTask> task = ReadStoredTask(now, record, stored);
     if (!task.ok()) {
       SetAside(record, task.status());
       continue;
@@ -66,7 +82,6 @@ absl::Status CoordinatorImpl::Recover(absl::Time now) {
   }
   {
     MutexLock lock(&mutex_);
-    Later([this] { CollectGarbage(); });
     Settle();
   }
   RunGathered();
@@ -84,7 +99,7 @@ void CoordinatorImpl::SetAside(const TaskRecord& record,
 }
 
 absl::StatusOr<CoordinatorImpl::StoredTask> CoordinatorImpl::ReadStoredTask(
-    const TaskRecord& record, const StoredState& stored) {
+    absl::Time now, const TaskRecord& record, const StoredState& stored) {
   CoordinatorStorage& storage = *dependencies_.storage;
   absl::StatusOr<std::string> signed_task =
       ReadVerifiedBlob(storage, record.signed_task);
@@ -98,9 +113,38 @@ absl::StatusOr<CoordinatorImpl::StoredTask> CoordinatorImpl::ReadStoredTask(
       !task.ParseFromString(message.payload())) {
     return absl::DataLossError("its stored signed task is unreadable");
   }
+  const Digest task_sha256 = Sha256Of(message.payload());
+  std::vector<StoredLedgerEntry> entries;
+  for (const LedgerRecord& entry : stored.ledger) {
+    if (entry.task == record.id) entries.push_back(entry.entry);
+  }
+  std::optional<Ledger> ledger;
+  if (record.ledger.sequence > 0 || !entries.empty()) {
+    MLEDGE_ASSIGN_OR_RETURN(
+        ledger, Ledger::Restore(task_sha256, entries, record.ledger));
+    MLEDGE_RETURN_IF_ERROR(CheckPaid(*ledger, record.version));
+  }
   StoredTask result;
-  MLEDGE_ASSIGN_OR_RETURN(result.loaded, LoadTask(std::move(task), *signed_task,
-                                                  *package, LoadOptionsOf()));
+  LoadOptions load = LoadOptionsOf();
+  load.ledger = ledger.has_value() ? &*ledger : nullptr;
+  MLEDGE_ASSIGN_OR_RETURN(
+      result.loaded, LoadTask(std::move(task), *signed_task, *package, load));
+  if (result.loaded.plan.privacy.has_value()) {
+    if (!ledger.has_value()) {
+      return absl::DataLossError(
+          "it is private and has no privacy ledger; restore the newest backup "
+          "of the state directory, whose ledger is whole");
+    }
+    MLEDGE_ASSIGN_OR_RETURN(
+        result.privacy,
+        TaskPrivacy::Create(now, *result.loaded.plan.privacy,
+                            *std::move(ledger), WhyNotPrivate(), record.id,
+                            &result.privacy_changes));
+    for (const ParticipationRow& row : stored.participations) {
+      if (row.task != record.id) continue;
+      MLEDGE_RETURN_IF_ERROR(result.privacy->Restore(row.device, row.record));
+    }
+  }
   result.loaded.context->signed_task_size_in_bytes = signed_task->size();
 
   TaskRun::Restored& restored = result.restored;
@@ -133,7 +177,18 @@ void CoordinatorImpl::TakeUp(absl::Time now, const TaskRecord& record,
   TaskContext& context = *task.loaded.context;
   TaskRun::Restored& restored = task.restored;
   context.bytes_sent->store(record.bytes_sent);
-  context.run = std::make_unique<TaskRun>(std::move(task.loaded.plan), record);
+  context.served = record.version;
+  TaskRecord now_recorded = record;
+  if (task.privacy.has_value()) {
+    // Marked just now.
+    now_recorded.ledger = task.privacy->ledger().head();
+    if (!task.privacy_changes.empty()) {
+      task.privacy_changes.tasks.push_back(now_recorded);
+    }
+  }
+  context.run = std::make_unique<TaskRun>(std::move(task.loaded.plan),
+                                          std::move(now_recorded),
+                                          std::move(task.privacy));
   RestoreSum(context, stored, restored);
   std::set<AssignmentId> done_with;
   for (const AssignmentRecord& assignment : restored.assignments) {
@@ -170,6 +225,8 @@ void CoordinatorImpl::TakeUp(absl::Time now, const TaskRecord& record,
   // Files whose discarding the end of the last process prevented.
   batch_.discard.insert(batch_.discard.end(), done_with.begin(),
                         done_with.end());
+  // Before records that are newer.
+  batch_.transaction.Append(std::move(task.privacy_changes));
   Apply(context, std::move(effects));
 }
 

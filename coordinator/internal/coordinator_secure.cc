@@ -76,10 +76,19 @@ LoadOptions CoordinatorImpl::LoadOptionsOf() const {
       .session = {.updates_per_fold = options_.updates_per_fold,
                   .updates_per_checkpoint = options_.updates_per_checkpoint},
       .registrar_sessions_per_day =
-          dependencies_.secure_aggregation.registrar_sessions_per_day};
+          dependencies_.secure_aggregation.registrar_sessions_per_day,
+      .simulated = dependencies_.privacy.simulated};
 }
 
 absl::Status CoordinatorImpl::CheckServices(const TaskContext& context) const {
+  if (context.private_task != nullptr &&
+      (dependencies_.privacy.sign_ledger_head == nullptr ||
+       dependencies_.privacy.verify_ledger_head == nullptr)) {
+    return absl::FailedPreconditionError(
+        StrCat("task \"", context.task.name(),
+               "\" is private, and this coordinator has nothing to sign its "
+               "privacy ledger with"));
+  }
   if (!context.secure_options.has_value()) return absl::OkStatus();
   if (dependencies_.secure_aggregation.witness != nullptr) {
     return SecureSessions::Check(*context.secure_options);
@@ -99,14 +108,26 @@ void CoordinatorImpl::StartSecureSessions(TaskContext& context) {
           .services = &dependencies_.secure_aggregation,
           .executor = executor_,
           .pool = options_.synchronous ? nullptr : dependencies_.pool,
-          .wake_at = [this](absl::Time time) {
-            {
-              MutexLock lock(&mutex_);
-              if (time >= wake_at_ || shut_down_) return;
-              wake_at_ = time;
-            }
-            dependencies_.wake_at(time);
-          }});
+          .wake_at =
+              [this](absl::Time time) {
+                {
+                  MutexLock lock(&mutex_);
+                  if (time >= wake_at_ || shut_down_) return;
+                  wake_at_ = time;
+                }
+                dependencies_.wake_at(time);
+              },
+          .approve_unmask =
+              context.private_task == nullptr
+                  ? nullptr
+                  : std::function(
+                        [this, &context](
+                            const SecureSessionJob& job, uint32_t group,
+                            const std::vector<AssignmentId>& members,
+                            std::function<void(const absl::Status&)> approved) {
+                          ApproveUnmasking(context, job, group, members,
+                                           std::move(approved));
+                        })});
 }
 
 // Calls keep the order in which they are made here, under the lock; without a

@@ -37,6 +37,8 @@ class DeviceRegistry {
       absl::Time expires_at;
     };
     std::optional<Held> held;
+    // Of privacy ledgers, as it showed them at its last check-in.
+    std::map<TaskId, LedgerHead> ledger_heads;
     bool waits = false;
     Parked parked;  // null: nobody is on the line
     absl::Time parked_until = absl::InfinitePast();

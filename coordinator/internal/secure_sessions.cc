@@ -458,8 +458,30 @@ void SecureSessions::Do(absl::Time now, secagg::RequestSetsWitness& effect) {
 }
 
 void SecureSessions::Do(absl::Time now, secagg::ApproveUnmask& effect) {
-  // Where the charge of noise inside the sum will be committed first.
-  Apply(now, server_->OnUnmaskApproved(now, effect.group, absl::OkStatus()));
+  if (environment_.approve_unmask == nullptr) {
+    Apply(now, server_->OnUnmaskApproved(now, effect.group, absl::OkStatus()));
+    return;
+  }
+  std::vector<AssignmentId> members;
+  for (const DeviceId& device : effect.devices) {
+    members.push_back(assignment_of_.at(device));
+  }
+  environment_.approve_unmask(
+      session_->job, effect.group, std::move(members),
+      [weak = weak_from_this(), now, number = session_->job.session_number,
+       group = effect.group](const absl::Status& status) {
+        const std::shared_ptr<SecureSessions> self = weak.lock();
+        if (self == nullptr) return;
+        self->Run([raw = self.get(), now, number, group, status] {
+          if (raw->session_ == nullptr || raw->server_ == nullptr ||
+              raw->session_->job.session_number != number) {
+            return;
+          }
+          const absl::Time later = raw->Now(now);
+          raw->Apply(later,
+                     raw->server_->OnUnmaskApproved(later, group, status));
+        });
+      });
 }
 
 void SecureSessions::Do(absl::Time, secagg::WakeServerAt& effect) {

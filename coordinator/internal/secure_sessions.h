@@ -48,6 +48,13 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
     ThreadPool* pool = nullptr;  // shares loops over vectors; may be null
     // Tick is wanted then; the earliest counts.
     std::function<void(absl::Time)> wake_at;
+    // Before anybody is asked for what unmasks the sum of these updates: OK
+    // once what must be on disk before it is; else the group's sum is given up.
+    // Null: nothing must be.
+    std::function<void(const SecureSessionJob& job, uint32_t group,
+                       std::vector<AssignmentId> members,
+                       std::function<void(const absl::Status&)> approved)>
+        approve_unmask = nullptr;
   };
 
   // FAILED_PRECONDITION, INVALID_ARGUMENT: no session of the task could come to

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "mledge/aggregation/fixed_point.h"
+#include "mledge/aggregation/secagg/hadamard.h"
+#include "mledge/coordinator/internal/private_task_plan.h"
 #include "mledge/core/logging.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/model/package_file.h"
@@ -41,20 +43,31 @@ std::optional<std::string> DescribeBadValue(const ParameterLayout& layout,
 }
 
 SecureSessions::Options ResolveSecureAggregation(
-    const v1::Task& task, const Digest& payload, const Digest& package,
-    int64_t shared_size, int64_t registrar_sessions_per_day) {
+    const TaskContext& context, const Digest& package,
+    int64_t registrar_sessions_per_day) {
+  const v1::Task& task = context.task;
   const v1::SecureAggregation& secure = task.secure_aggregation();
   const v1::Aggregation& aggregation = task.aggregation();
   SecureSessions::Options options;
-  options.task = payload;
+  options.task = context.task_sha256;
   options.package = package;
   options.codec = {
-      .shared_size = shared_size,
+      .shared_size = context.layout->shared_size(),
       .value_bound = aggregation.value_bound(),
       .weight_bound = aggregation.weight_bound(),
       .uniform_weight = aggregation.weighting() == v1::Aggregation::UNIFORM,
       .maximum_updates = task.cohort().size(),
       .value_bits = secure.value_bits()};
+  if (context.private_task != nullptr) {
+    const PrivateTask& of = *context.private_task;
+    options.codec.shared_size = of.dimension;
+    options.codec.value_bound = of.value_bound;
+    options.codec.weight_bound = 1;
+    options.codec.value_bits = 0;
+    options.codec.grid = {.fraction_bits = of.fraction_bits,
+                          .modulus_bits = of.modulus_bits.value_or(32)};
+    options.codec.clip_bit = of.count_noise.has_value();
+  }
   const absl::Duration step = absl::Seconds(secure.step_deadline().seconds()) +
                               absl::Nanoseconds(secure.step_deadline().nanos());
   options.server = {.corrupt_fraction = secure.corrupt_fraction(),
@@ -91,6 +104,12 @@ void SetSecureAssignment(const SecureSessions::Options& options,
   message->set_uniform_weight(options.codec.uniform_weight);
   message->set_maximum_updates(options.codec.maximum_updates);
   message->set_value_bits(options.codec.value_bits);
+  if (options.codec.grid.has_value()) {
+    message->mutable_grid()->set_fraction_bits(
+        options.codec.grid->fraction_bits);
+    message->mutable_grid()->set_modulus_bits(options.codec.grid->modulus_bits);
+  }
+  message->set_clip_bit(options.codec.clip_bit);
   message->set_semi_honest(options.server.threat_model ==
                            secagg::ThreatModel::kSemiHonest);
 }
@@ -100,11 +119,20 @@ void SetSecureAssignment(const SecureSessions::Options& options,
 absl::StatusOr<std::unique_ptr<Aggregator>> MakeTrainingSum(
     const TaskContext& context) {
   const v1::Aggregation& aggregation = context.task.aggregation();
+  const int64_t updates = context.task.cohort().size();
+  if (context.private_task != nullptr) {
+    const PrivateTask& of = *context.private_task;
+    AggregationSpec spec =
+        TrainingAggregationSpec(of.dimension, of.value_bound, 1, true, updates);
+    if (of.count_noise.has_value()) {
+      spec.scalars.emplace_back(kClipBitScalar);
+    }
+    return Aggregator::Create(std::move(spec));
+  }
   return Aggregator::Create(TrainingAggregationSpec(
       context.layout->shared_size(), aggregation.value_bound(),
       aggregation.weight_bound(),
-      aggregation.weighting() == v1::Aggregation::UNIFORM,
-      context.task.cohort().size()));
+      aggregation.weighting() == v1::Aggregation::UNIFORM, updates));
 }
 
 absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
@@ -120,12 +148,6 @@ absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
                " was not validated: cohort.size and stop.rounds must be at "
                "least 1"));
   }
-  if (task.privacy().mechanism() > v1::Privacy::NONE) {
-    return absl::UnimplementedError(
-        StrCat("task ", task.name(),
-               " asks for differential privacy, which this coordinator cannot "
-               "give: leave the section `privacy` out, or run a newer one"));
-  }
   absl::StatusOr<UnverifiedPackageFile> package =
       ParsePackageFileUnverified(package_file);
   if (!package.ok()) return Annotate(package.status(), "model package");
@@ -137,6 +159,30 @@ absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
   context.task = std::move(task);
   context.package_size_in_bytes = package_file.size();
   context.layout = package->package.layout;
+  v1::SignedMessage message;
+  if (!message.ParseFromString(signed_task)) {
+    return absl::InvalidArgumentError("the signed task is unreadable");
+  }
+  context.task_sha256 = Sha256Of(message.payload());
+  if (context.task.privacy().mechanism() > v1::Privacy::NONE) {
+    const int64_t shared_size = context.layout->shared_size();
+    MLEDGE_ASSIGN_OR_RETURN(
+        const secagg::HadamardRotation rotation,
+        secagg::HadamardRotation::Create(shared_size, Digest()));
+    MLEDGE_ASSIGN_OR_RETURN(
+        PrivateTask resolved,
+        ResolvePrivateTask(context.task,
+                           {.shared_size = shared_size,
+                            .rotated_size = rotation.padded_size(),
+                            .simulated = options.simulated}));
+    MLEDGE_ASSIGN_OR_RETURN(loaded.plan.privacy,
+                            ResolvePrivacyPlan(resolved, context.task_sha256,
+                                               options.ledger == nullptr
+                                                   ? Ledger(context.task_sha256)
+                                                   : *options.ledger));
+    context.private_task =
+        std::make_shared<const PrivateTask>(std::move(resolved));
+  }
   MLEDGE_ASSIGN_OR_RETURN(context.training_validator, MakeTrainingSum(context));
   MLEDGE_ASSIGN_OR_RETURN(
       context.evaluation_validator,
@@ -144,13 +190,8 @@ absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
           std::numeric_limits<int32_t>::max(),
           std::max<int64_t>(1, loaded.plan.evaluation_devices))));
   if (loaded.plan.secure) {
-    v1::SignedMessage message;
-    if (!message.ParseFromString(signed_task)) {
-      return absl::InvalidArgumentError("the signed task is unreadable");
-    }
     context.secure_options = ResolveSecureAggregation(
-        context.task, Sha256Of(message.payload()), Sha256Of(package_file),
-        context.layout->shared_size(), options.registrar_sessions_per_day);
+        context, Sha256Of(package_file), options.registrar_sessions_per_day);
   }
   loaded.initial_parameters = std::move(package->package.initial_parameters);
   return loaded;
@@ -176,7 +217,11 @@ absl::Status ValidateUpdate(const TaskContext& context,
                ": the device must train the task's package"));
   }
   absl::Status status = context.training_validator->Validate(update);
-  if (status.ok()) return status;
+  if (status.ok()) {
+    return context.private_task == nullptr
+               ? status
+               : CheckPrivateUpdate(*context.private_task, update);
+  }
   for (const UpdateView::Section& section : update.sections) {
     if (std::cmp_not_equal(section.values.size(),
                            context.layout->shared_size())) {
@@ -196,7 +241,10 @@ uint64_t MaximumUpdateBytes(const TaskContext& context, AssignmentKind kind) {
   // Header, and the padding before the one section.
   constexpr uint64_t kHeader = kMaximumUpdateHeaderInBytes + 128;
   if (kind == AssignmentKind::kEvaluate) return kHeader;
-  return kHeader + static_cast<uint64_t>(context.layout->shared_size()) * 4;
+  const int64_t values = context.private_task == nullptr
+                             ? context.layout->shared_size()
+                             : context.private_task->dimension;
+  return kHeader + static_cast<uint64_t>(values) * 4;
 }
 
 v1::Assignment MakeAssignmentMessage(const TaskContext& context,
@@ -226,7 +274,9 @@ v1::Assignment MakeAssignmentMessage(const TaskContext& context,
   if (train) {
     message.set_learning_rate(LearningRateOfRound(
         context.task.local_training(), record.base_version.value() + 1));
-    message.set_clip_norm(context.task.local_training().clip_norm());
+    message.set_clip_norm(version->second.clip_norm > 0
+                              ? version->second.clip_norm
+                              : context.task.local_training().clip_norm());
     if (context.secure_options.has_value()) {
       SetSecureAssignment(*context.secure_options, message.mutable_secure());
     }

@@ -18,6 +18,7 @@
 #include "mledge/coordinator/storage.h"
 #include "mledge/coordinator/task_run.h"
 #include "mledge/core/parameters.h"
+#include "mledge/privacy/plan/private_task.h"
 #include "mledge/v1/device_service.pb.h"
 #include "mledge/v1/task.pb.h"
 
@@ -38,6 +39,10 @@ struct TaskContext {
   std::unique_ptr<const Aggregator> evaluation_validator;
   // Of tasks with secure aggregation.
   std::optional<SecureSessions::Options> secure_options;
+  // SHA-256 of the signed task's payload.
+  Digest task_sha256;
+  // Null: not a private task.
+  std::shared_ptr<const PrivateTask> private_task;
   // Shared with the readers that devices hold.
   std::shared_ptr<std::atomic<uint64_t>> bytes_sent =
       std::make_shared<std::atomic<uint64_t>>(0);
@@ -45,12 +50,18 @@ struct TaskContext {
   // Guarded by the coordinator's lock.
   std::unique_ptr<TaskRun> run;
   std::map<VersionNumber, VersionRecord> versions;
+  // The newest version that is on disk; newer ones are shown to nobody.
+  VersionNumber served;
+  // Of the newest head of the privacy ledger that was shown to a device.
+  v1::SignedMessage signed_ledger_head;
   uint64_t last_served = 0;  // by which tasks take turns
 
   // Used by the task's one job at a time.
   RoundNumber sum_round;
   std::unique_ptr<Aggregator> sum;
   std::unique_ptr<Publisher> publisher;
+  // What was last worked out: after so many participations, so much.
+  std::pair<int64_t, double> epsilon_after;
 
   // Null where updates are taken in the clear. Guarded by the coordinator's
   // lock are who is connected (the newest stream of each assignment), and a
@@ -74,6 +85,10 @@ struct LoadedTask {
 struct LoadOptions {
   AggregationSession::Options session;
   int64_t registrar_sessions_per_day = 1000;
+  // PrivateTaskOptions.
+  bool simulated = false;
+  // What a private task has spent before; null: nothing.
+  const Ledger* ledger = nullptr;
 };
 // `signed_task`: the serialized SignedMessage around `task`.
 absl::StatusOr<LoadedTask> LoadTask(v1::Task task,

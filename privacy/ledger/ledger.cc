@@ -176,6 +176,13 @@ absl::StatusOr<Ledger> Ledger::Restore(
       return absl::DataLossError(StrCat("privacy ledger, entry ",
                                         stored.sequence, ": ", why, kRemedy));
     };
+    // The chain first: what was changed may look like anything.
+    const Digest digest = Sha256Of(stored.entry);
+    if (ExtendLedger(ledger.head(), stored.sequence, digest).hash !=
+        stored.hash) {
+      return damaged(
+          "it is not what was written there: the chain of hashes breaks here");
+    }
     v1::LedgerEntry entry;
     if (!entry.ParseFromString(stored.entry)) return damaged("is unreadable");
     if (entry.sequence() != stored.sequence) {
@@ -191,11 +198,7 @@ absl::StatusOr<Ledger> Ledger::Restore(
     if (const absl::Status fits = ledger.CheckPlace(entry); !fits.ok()) {
       return damaged(fits.message());
     }
-    ledger.Add(std::move(entry), Sha256Of(stored.entry));
-    if (ledger.head().hash != stored.hash) {
-      return damaged(
-          "it is not what was written: the chain of hashes breaks here");
-    }
+    ledger.Add(std::move(entry), digest);
   }
   if (ledger.head() != expected) {
     return absl::DataLossError(StrCat(

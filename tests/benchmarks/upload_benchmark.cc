@@ -99,6 +99,14 @@ class SpoolingCoordinator final : public Coordinator {
                   Done<v1::CancelTaskResponse> done) override {
     done(absl::UnimplementedError("not measured"));
   }
+  absl::StatusOr<v1::GetPrivacyLedgerResponse> GetPrivacyLedger(
+      const TaskId&) override {
+    return absl::UnimplementedError("not measured");
+  }
+  void AdoptPrivacyLedger(absl::Time, Adoption,
+                          Done<v1::AdoptPrivacyLedgerResponse> done) override {
+    done(absl::UnimplementedError("not measured"));
+  }
   std::vector<v1::TaskSummary> ListTasks() override { return {}; }
   absl::StatusOr<v1::GetTaskResponse> GetTask(const TaskId&) override {
     return absl::UnimplementedError("not measured");

@@ -114,5 +114,37 @@ TEST(CandidatePoolTest, DeviceThatLeavesIsNotDrawn) {
   EXPECT_THAT(pool.Draw(2, Cohort(1), {}), IsEmpty());
 }
 
+// Private tasks: a device rests for so many completed rounds.
+TEST(CandidatePoolTest, DeviceThatIsEarlyWaitsForItsStep) {
+  CandidatePool pool(absl::ZeroDuration());
+  pool.Add(kStart, {.device = Device(0), .earliest_step = 0},
+           absl::InfinitePast());
+  pool.Add(kStart, {.device = Device(1), .earliest_step = 2},
+           absl::InfinitePast());
+  pool.Add(kStart, {.device = Device(2), .earliest_step = 3},
+           absl::InfinitePast());
+  EXPECT_EQ(pool.size(), 1);
+  EXPECT_EQ(pool.early(), 2);
+  EXPECT_THAT(Names(pool.Draw(3, Cohort(1), {})), ElementsAre("d0"));
+  pool.SetStep(kStart, 1);
+  EXPECT_EQ(pool.size(), 0);
+  pool.SetStep(kStart, 2);
+  EXPECT_THAT(Names(pool.Draw(3, Cohort(2), {})), ElementsAre("d1"));
+  pool.Remove(Device(2));
+  EXPECT_EQ(pool.early(), 0);
+  pool.SetStep(kStart, 3);
+  EXPECT_EQ(pool.size(), 0);
+}
+
+TEST(CandidatePoolTest, DeviceThatIsEarlyRestsAfterItsStepToo) {
+  CandidatePool pool(absl::Minutes(1));
+  pool.Add(kStart, {.device = Device(0), .earliest_step = 1}, kStart);
+  pool.SetStep(kStart + absl::Seconds(30), 1);
+  EXPECT_EQ(pool.size(), 0);
+  EXPECT_EQ(pool.NextTime(), kStart + absl::Minutes(1));
+  pool.Tick(kStart + absl::Minutes(1));
+  EXPECT_EQ(pool.size(), 1);
+}
+
 }  // namespace
 }  // namespace mledge

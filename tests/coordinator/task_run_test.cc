@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -274,6 +275,93 @@ TEST_F(TaskRunTest, SecureRoundsTakeNoUpdateInTheClear) {
                                   UpdateView::Of(update, MakeTestContext("x"))),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("not taken in the clear")));
+}
+
+// Private tasks with secure aggregation.
+
+class PrivateSecureRunTest : public TaskRunTest {
+ protected:
+  void BeginPrivate(bool charged_with_version) {
+    TaskPlan plan = ResolveTask(MakeTestTask({.size = 2, .secure = true}));
+    PrivacyPlan privacy;
+    privacy.schedule.set_task_sha256(Sha256Of("task").ToBytes());
+    privacy.schedule.set_rounds(2);
+    privacy.schedule.set_participations(1);
+    privacy.schedule.set_separation(1);
+    privacy.schedule.set_delta(1e-6);
+    privacy.schedule.set_adjacency(v1::ADJACENCY_ZERO_OUT);
+    privacy.schedule.mutable_event()->mutable_gaussian()->set_noise_multiplier(
+        1);
+    privacy.schedule.mutable_event()->mutable_gaussian()->set_origin(
+        v1::NOISE_ORIGIN_DEVICE);
+    *privacy.schedule.mutable_participation() = privacy.schedule.event();
+    privacy.charged_with_version = charged_with_version;
+    privacy.participations_within_budget = 1;
+    plan.privacy = privacy;
+    TaskRecord record;
+    record.id = plan.task;
+    Transaction transaction;
+    run_ = std::make_unique<TaskRun>(
+        plan, record,
+        TaskPrivacy::Create(now_, privacy, Ledger(Sha256Of("task")),
+                            std::nullopt, plan.task, &transaction)
+            .value());
+    for (const AssignmentRecord& assignment : Take(2)) {
+      devices_[assignment.id] = assignment.device;
+      auto readiness = run_->DeviceReady(now_, assignment.id);
+      ASSERT_THAT(readiness, IsOk());
+      effects_ = std::move(readiness->effects);
+    }
+    ASSERT_TRUE(effects_.job.has_value());
+    job_ = std::get<SecureSessionJob>(*effects_.job);
+  }
+  std::vector<AssignmentId> Members() const {
+    std::vector<AssignmentId> members;
+    for (const auto& [id, device] : job_.members) members.push_back(id);
+    return members;
+  }
+  std::map<AssignmentId, DeviceId> devices_;
+  SecureSessionJob job_;
+};
+
+TEST_F(PrivateSecureRunTest, NoiseInTheSumIsChargedBeforeItIsUnmasked) {
+  BeginPrivate(/*charged_with_version=*/false);
+  absl::StatusOr<Effects> due = run_->UnmaskingIsDue(now_, job_, 1, Members());
+  ASSERT_THAT(due, IsOk());
+  ASSERT_THAT(due->persist.ledger, SizeIs(1));
+  v1::LedgerEntry entry;
+  ASSERT_TRUE(entry.ParseFromString(due->persist.ledger[0].entry.entry));
+  EXPECT_EQ(entry.charge().secure_session(), 1u);
+  EXPECT_EQ(entry.charge().group(), 1u);
+  EXPECT_EQ(entry.charge().devices(), 2);
+  EXPECT_THAT(due->persist.participations, SizeIs(2));
+  EXPECT_EQ(due->persist.tasks.back().ledger, run_->privacy()->ledger().head());
+  // It stands if the session then fails: the devices are used up.
+  Round::SessionEnd end;
+  for (const AssignmentId& id : Members()) end.lost[id] = "unmasking failed";
+  run_->SecureSessionAborted(now_, end, "too few shares");
+  EXPECT_EQ(run_->privacy()->ledger().entries().size(), 2u);
+  EXPECT_EQ(run_->privacy()->used_up(), 2);
+  for (const auto& [id, device] : devices_) {
+    EXPECT_FALSE(run_->MayEverTrain(device));
+  }
+}
+
+TEST_F(PrivateSecureRunTest, CentralNoiseOnlyCountsTheDevicesThen) {
+  BeginPrivate(/*charged_with_version=*/true);
+  absl::StatusOr<Effects> due = run_->UnmaskingIsDue(now_, job_, 0, Members());
+  ASSERT_THAT(due, IsOk());
+  EXPECT_THAT(due->persist.ledger, IsEmpty());
+  EXPECT_THAT(due->persist.participations, SizeIs(2));
+}
+
+TEST_F(PrivateSecureRunTest, SumIsNotUnmaskedOnceTheLedgerIsBehind) {
+  BeginPrivate(/*charged_with_version=*/false);
+  run_->LedgerIsBehind(now_, {9, Sha256Of("newer")});
+  EXPECT_THAT(run_->UnmaskingIsDue(now_, job_, 0, Members()),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_EQ(run_->privacy()->ledger().entries().size(), 1u);
+  EXPECT_TRUE(run_->paused());
 }
 
 }  // namespace

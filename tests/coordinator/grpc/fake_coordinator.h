@@ -154,6 +154,25 @@ class FakeCoordinator final : public Coordinator {
     if (task != TaskId("known")) return done(absl::NotFoundError("no task"));
     done(v1::CancelTaskResponse());
   }
+  absl::StatusOr<v1::GetPrivacyLedgerResponse> GetPrivacyLedger(
+      const TaskId& task) override {
+    v1::GetPrivacyLedgerResponse response;
+    response.set_mechanism(task.value());
+    return response;
+  }
+  void AdoptPrivacyLedger(absl::Time, Adoption adoption,
+                          Done<v1::AdoptPrivacyLedgerResponse> done) override {
+    {
+      MutexLock lock(&mutex_);
+      adoptions_.push_back(std::move(adoption));
+    }
+    done(v1::AdoptPrivacyLedgerResponse());
+  }
+  std::vector<Adoption> adoptions() {
+    MutexLock lock(&mutex_);
+    return adoptions_;
+  }
+
   std::vector<v1::TaskSummary> ListTasks() override {
     v1::TaskSummary task;
     task.set_task_id("known");
@@ -278,6 +297,7 @@ class FakeCoordinator final : public Coordinator {
   std::vector<std::pair<std::string, std::string>> reports_
       ABSL_GUARDED_BY(mutex_);
   std::vector<Submission> submissions_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Adoption> adoptions_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Upload> uploads_ ABSL_GUARDED_BY(mutex_);
   std::map<Digest, std::string> blobs_ ABSL_GUARDED_BY(mutex_);
   absl::Status append_status_ ABSL_GUARDED_BY(mutex_);

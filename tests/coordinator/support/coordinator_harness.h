@@ -1,6 +1,7 @@
 #ifndef MLEDGE_TESTS_COORDINATOR_SUPPORT_COORDINATOR_HARNESS_H_
 #define MLEDGE_TESTS_COORDINATOR_SUPPORT_COORDINATOR_HARNESS_H_
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,6 +33,24 @@ class CoordinatorHarness {
   absl::Time wake_at = absl::InfiniteFuture();
   std::vector<absl::Status> taken_over;
   std::unique_ptr<Coordinator> coordinator;
+  // Of private tasks; null: the system's.
+  SecretRandom* noise_random = nullptr;
+
+  // Every coordinator here signs with one key.
+  static absl::StatusOr<v1::SignedMessage> SignLedgerHead(
+      const v1::LedgerHead& head) {
+    v1::SignedMessage message;
+    message.set_context("ledger-head");
+    message.set_payload(head.SerializeAsString());
+    message.set_signature("the coordinator's");
+    return message;
+  }
+  static absl::Status VerifyLedgerHead(const v1::SignedMessage& message,
+                                       absl::Time) {
+    return message.signature() == "the coordinator's"
+               ? absl::OkStatus()
+               : absl::PermissionDeniedError("signed by somebody else");
+  }
 
   void Start() {
     coordinator.reset();
@@ -50,9 +69,10 @@ class CoordinatorHarness {
              .wake_at =
                  [this](absl::Time at) { wake_at = std::min(wake_at, at); },
              .on_taken_over =
-                 [this](const absl::Status& why) {
-                   taken_over.push_back(why);
-                 }},
+                 [this](const absl::Status& why) { taken_over.push_back(why); },
+             .privacy = {.random = noise_random,
+                         .sign_ledger_head = &SignLedgerHead,
+                         .verify_ledger_head = &VerifyLedgerHead}},
             now)
             .value();
   }
@@ -93,6 +113,8 @@ class CoordinatorHarness {
       return answer->value().assignment();
     }
   };
+  // What devices show at their check-ins.
+  std::map<std::string, v1::SignedMessage> ledger_heads;
   // The answer may come later: look at the call again.
   std::shared_ptr<Call> CheckIn(const std::string& device,
                                 absl::Duration wait = absl::Hours(100),
@@ -101,6 +123,10 @@ class CoordinatorHarness {
     v1::CheckInRequest request;
     request.set_protocol_version(1);
     request.set_population(population);
+    if (const auto known = ledger_heads.find(device);
+        known != ledger_heads.end()) {
+      *request.add_ledger_heads() = known->second;
+    }
     auto call = std::make_shared<Call>();
     coordinator->CheckIn(now, {DeviceId(device), role}, request, now + wait,
                          [call](absl::StatusOr<v1::CheckInResponse> answer) {

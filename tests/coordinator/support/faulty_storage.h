@@ -49,7 +49,13 @@ class FaultyStorage final : public CoordinatorStorage {
     crash_after_ = -1;
   }
 
-  absl::StatusOr<StoredState> Load() override { return inner_->Load(); }
+  // What somebody else has done to the records, before they are loaded.
+  std::function<void(StoredState*)> alter;
+  absl::StatusOr<StoredState> Load() override {
+    absl::StatusOr<StoredState> state = inner_->Load();
+    if (state.ok() && alter != nullptr) alter(&*state);
+    return state;
+  }
   absl::Status Commit(const Transaction& transaction) override {
     return Change("Commit", [&] { return inner_->Commit(transaction); });
   }
