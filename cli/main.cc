@@ -28,6 +28,7 @@ int Run(int argc, char** argv) {
   mledge::RegisterPki(app, chosen);
   mledge::RegisterPkiRegistrar(app, chosen);
   mledge::RegisterPrivacy(app, chosen);
+  mledge::RegisterPrivacyLedger(app, chosen);
   mledge::RegisterSecagg(app, chosen);
   mledge::RegisterTask(app, chosen);
   mledge::RegisterVersion(app, chosen);

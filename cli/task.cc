@@ -72,6 +72,26 @@ absl::Status Show(const TaskOptions& options) {
     std::cout << "# Secure aggregation: on. The coordinator sees sums of "
                  "updates, no device's update.\n";
   }
+  if (task.task().privacy().mechanism() > v1::Privacy::NONE) {
+    MLEDGE_ASSIGN_OR_RETURN(const v1::GetPrivacyLedgerResponse ledger,
+                            client->GetPrivacyLedger(options.task));
+    for (const auto& account : ledger.accounts()) {
+      std::cout << absl::StreamFormat(
+          "# Privacy: %s noise; epsilon %.4g of %.4g spent against %s (delta "
+          "%g). `mledge\n#   privacy ledger` says under which assumptions.\n",
+          ledger.mechanism(), account.spent().epsilon(),
+          account.schedule().epsilon(),
+          account.spent().observer() == v1::OBSERVER_COORDINATOR
+              ? "the coordinator"
+              : "model recipients",
+          account.spent().delta());
+    }
+  } else {
+    std::cout << "# Differential privacy: none is claimed.\n";
+  }
+  if (!summary.hindrance().empty()) {
+    std::cout << "# Attention: " << summary.hindrance() << "\n";
+  }
   std::cout << "# Versions of the model:\n";
   for (const v1::ModelVersion& version : task.versions()) {
     const absl::StatusOr<Digest> sha256 =

@@ -51,11 +51,17 @@ void TaskProgress::Add(const v1::TaskEvent& event) {
       rows_.push_back({event.round(), completed, std::nullopt});
       if (!options_.is_terminal) {
         Say(absl::StrFormat(
-            "round %d/%d: version %d from %d updates (%d failed), training "
-            "loss %.4f, %s received, %.1f s",
+            "round %d/%d: version %d from %d updates (%d failed), %s, %s "
+            "received, %.1f s",
             event.round(), options_.rounds, completed.version(),
             completed.updates(), completed.failed_devices(),
-            completed.training_loss(), ShortBytes(completed.bytes_received()),
+            // Of a private round nothing is told that was not paid for.
+            completed.has_epsilon_spent()
+                ? absl::StrFormat("epsilon %.4g spent",
+                                  completed.epsilon_spent())
+                : absl::StrFormat("training loss %.4f",
+                                  completed.training_loss()),
+            ShortBytes(completed.bytes_received()),
             static_cast<double>(completed.duration_milliseconds()) / 1000));
       }
       break;
@@ -137,9 +143,11 @@ void TaskProgress::PrintTable() const {
                                        : std::string("-");
     };
     *out_ << absl::StreamFormat(
-        "%6d %8d %8d %10.4f %10s %10s %10s %10s %8.1f\n", row.round,
+        "%6d %8d %8d %10s %10s %10s %10s %10s %8.1f\n", row.round,
         row.completed.version(), row.completed.updates(),
-        row.completed.training_loss(),
+        row.completed.has_epsilon_spent()
+            ? std::string("-")
+            : absl::StrFormat("%.4f", row.completed.training_loss()),
         number(row.evaluated.has_value() ? row.evaluated->loss() : 0),
         number(row.evaluated.has_value() ? row.evaluated->metric() : 0),
         ShortBytes(row.completed.bytes_received()),

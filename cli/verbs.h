@@ -64,6 +64,8 @@ void RegisterPki(CLI::App& app, ChosenVerb& chosen);
 // After RegisterPki, whose group it joins: what needs a running registrar.
 void RegisterPkiRegistrar(CLI::App& app, ChosenVerb& chosen);
 void RegisterPrivacy(CLI::App& app, ChosenVerb& chosen);
+// After RegisterPrivacy, whose group it joins: what needs a coordinator.
+void RegisterPrivacyLedger(CLI::App& app, ChosenVerb& chosen);
 void RegisterSecagg(CLI::App& app, ChosenVerb& chosen);
 // Into the group that RegisterSecagg makes.
 void RegisterSecaggBench(CLI::App& secagg, ChosenVerb& chosen);

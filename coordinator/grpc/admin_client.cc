@@ -70,6 +70,22 @@ class GrpcAdminClient final : public AdminClient {
                                          v1::ListDevicesRequest());
   }
 
+  absl::StatusOr<v1::GetPrivacyLedgerResponse> GetPrivacyLedger(
+      const std::string& task) override {
+    v1::GetPrivacyLedgerRequest request;
+    request.set_task_id(task);
+    return Call<v1::GetPrivacyLedgerResponse>(
+        &v1::AdminService::Stub::GetPrivacyLedger, request);
+  }
+
+  absl::Status AdoptPrivacyLedger(const v1::SignedMessage& adoption) override {
+    v1::AdoptPrivacyLedgerRequest request;
+    *request.mutable_adoption() = adoption;
+    return Call<v1::AdoptPrivacyLedgerResponse>(
+               &v1::AdminService::Stub::AdoptPrivacyLedger, request)
+        .status();
+  }
+
   absl::Status WatchTask(
       const std::string& task,
       const std::function<void(const v1::TaskEvent&)>& event,

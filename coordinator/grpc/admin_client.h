@@ -50,6 +50,11 @@ class AdminClient {
       const std::string& task) = 0;
   virtual absl::Status CancelTask(const std::string& task) = 0;
   virtual absl::StatusOr<v1::ListDevicesResponse> ListDevices() = 0;
+  virtual absl::StatusOr<v1::GetPrivacyLedgerResponse> GetPrivacyLedger(
+      const std::string& task) = 0;
+  // `adoption`: context "ledger-adoption".
+  virtual absl::Status AdoptPrivacyLedger(
+      const v1::SignedMessage& adoption) = 0;
 
   // Calls `event` with each event, none twice, until the task has ended (OK).
   // `waiting` is told what happened when the connection broke and is tried

@@ -139,4 +139,49 @@ grpc::ServerUnaryReactor* AdminServiceAdapter::ListDevices(
                         });
 }
 
+grpc::ServerUnaryReactor* AdminServiceAdapter::GetPrivacyLedger(
+    grpc::CallbackServerContext* context,
+    const v1::GetPrivacyLedgerRequest* request,
+    v1::GetPrivacyLedgerResponse* response) {
+  return RunForOperator(environment_, context,
+                        [this, request, response](const Finish& finish) {
+                          absl::StatusOr<v1::GetPrivacyLedgerResponse> ledger =
+                              environment_.coordinator->GetPrivacyLedger(
+                                  TaskId(request->task_id()));
+                          if (ledger.ok()) *response = *std::move(ledger);
+                          finish(ledger.status());
+                        });
+}
+
+grpc::ServerUnaryReactor* AdminServiceAdapter::AdoptPrivacyLedger(
+    grpc::CallbackServerContext* context,
+    const v1::AdoptPrivacyLedgerRequest* request,
+    v1::AdoptPrivacyLedgerResponse* response) {
+  return RunForOperator(
+      environment_, context, [this, request](const Finish& finish) {
+        const absl::Time now = environment_.clock->TimeNow();
+        const absl::StatusOr<Identity> signer =
+            environment_.adoption_verifier->Verify(request->adoption(), now);
+        if (!signer.ok()) {
+          finish(Annotate(signer.status(),
+                          "the adoption is not accepted (trusted_operators)"));
+          return;
+        }
+        Coordinator::Adoption adoption;
+        adoption.operator_id = signer->id;
+        adoption.signed_adoption = request->adoption();
+        if (!adoption.statement.ParseFromString(
+                request->adoption().payload())) {
+          finish(absl::InvalidArgumentError("what was signed is no adoption"));
+          return;
+        }
+        environment_.coordinator->AdoptPrivacyLedger(
+            now, std::move(adoption),
+            [finish](
+                const absl::StatusOr<v1::AdoptPrivacyLedgerResponse>& result) {
+              finish(result.status());
+            });
+      });
+}
+
 }  // namespace mledge

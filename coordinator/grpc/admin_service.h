@@ -37,6 +37,14 @@ class AdminServiceAdapter final : public v1::AdminService::CallbackService {
       grpc::CallbackServerContext* context,
       const v1::ListDevicesRequest* request,
       v1::ListDevicesResponse* response) override;
+  grpc::ServerUnaryReactor* GetPrivacyLedger(
+      grpc::CallbackServerContext* context,
+      const v1::GetPrivacyLedgerRequest* request,
+      v1::GetPrivacyLedgerResponse* response) override;
+  grpc::ServerUnaryReactor* AdoptPrivacyLedger(
+      grpc::CallbackServerContext* context,
+      const v1::AdoptPrivacyLedgerRequest* request,
+      v1::AdoptPrivacyLedgerResponse* response) override;
 
  private:
   const ServiceEnvironment& environment_;

@@ -80,9 +80,11 @@ class GrpcCoordinatorServer final : public CoordinatorServer {
   GrpcCoordinatorServer(const Options& options,
                         const Dependencies& dependencies,
                         SignatureVerifier task_verifier,
-                        SignatureVerifier package_verifier)
+                        SignatureVerifier package_verifier,
+                        SignatureVerifier adoption_verifier)
       : task_verifier_(std::move(task_verifier)),
         package_verifier_(std::move(package_verifier)),
+        adoption_verifier_(std::move(adoption_verifier)),
         device_calls_(options.maximum_calls_of_a_device),
         blocking_(options.blocking_threads, "calls"),
         environment_({.coordinator = dependencies.coordinator,
@@ -91,6 +93,7 @@ class GrpcCoordinatorServer final : public CoordinatorServer {
                       .device_calls = &device_calls_,
                       .task_verifier = &task_verifier_,
                       .package_verifier = &package_verifier_,
+                      .adoption_verifier = &adoption_verifier_,
                       .maximum_upload_bytes = options.maximum_upload_bytes,
                       .longest_check_in = options.longest_check_in}),
         device_service_(&environment_),
@@ -152,6 +155,7 @@ class GrpcCoordinatorServer final : public CoordinatorServer {
  private:
   const SignatureVerifier task_verifier_;
   const SignatureVerifier package_verifier_;
+  const SignatureVerifier adoption_verifier_;
   DeviceCalls device_calls_;
   // gRPC waits for its calls when the server dies, and calls wait for this
   // pool: the server is declared last and dies first.
@@ -190,9 +194,13 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
       SignatureVerifier package_verifier,
       TrustOnly(identity.root_pem, kPackageContext, Role::kModelSigner,
                 options.trusted_model_signers, "trusted_model_signers"));
+  MLEDGE_ASSIGN_OR_RETURN(
+      SignatureVerifier adoption_verifier,
+      TrustOnly(identity.root_pem, kLedgerAdoptionContext, Role::kOperator,
+                options.trusted_operators, "trusted_operators"));
   auto server = std::make_unique<GrpcCoordinatorServer>(
       options, dependencies, std::move(task_verifier),
-      std::move(package_verifier));
+      std::move(package_verifier), std::move(adoption_verifier));
   MLEDGE_RETURN_IF_ERROR(server->Listen(options));
   return server;
 }

@@ -23,6 +23,7 @@ struct ServiceEnvironment {
   DeviceCalls* device_calls = nullptr;
   const SignatureVerifier* task_verifier = nullptr;
   const SignatureVerifier* package_verifier = nullptr;
+  const SignatureVerifier* adoption_verifier = nullptr;
   uint64_t maximum_upload_bytes = 0;
   absl::Duration longest_check_in = absl::Seconds(20);
 };

@@ -102,6 +102,39 @@ TEST_F(CoordinatorServerTest, FetchNamesWhatIsWrong) {
             grpc::StatusCode::INVALID_ARGUMENT);
 }
 
+TEST_F(CoordinatorServerTest, OperatorSeesLedgersAndAdoptsThem) {
+  const auto admin = Admin();
+  const auto ledger = admin->GetPrivacyLedger("known");
+  ASSERT_THAT(ledger, IsOk());
+  EXPECT_EQ(ledger->mechanism(), "known");
+  v1::LedgerAdoptionStatement statement;
+  statement.set_lost_sequence(7);
+  const std::string payload = statement.SerializeAsString();
+  ASSERT_THAT(
+      admin->AdoptPrivacyLedger(pki_.MakeSigner(Role::kOperator, "alice")
+                                    .Sign(kLedgerAdoptionContext, payload)),
+      IsOk());
+  ASSERT_EQ(coordinator_.adoptions().size(), 1u);
+  EXPECT_EQ(coordinator_.adoptions()[0].operator_id, "alice");
+  EXPECT_EQ(coordinator_.adoptions()[0].statement.lost_sequence(), 7);
+}
+
+// Who is connected does not matter, who signed does, and for what.
+TEST_F(CoordinatorServerTest, AdoptionOfNobodysIsRefused) {
+  const auto admin = Admin();
+  for (const v1::SignedMessage& adoption :
+       {pki_.MakeSigner(Role::kOperator, "mallory")
+            .Sign(kLedgerAdoptionContext, ""),
+        pki_.MakeSigner(Role::kDevice, "alice")
+            .Sign(kLedgerAdoptionContext, ""),
+        pki_.MakeSigner(Role::kOperator, "alice").Sign(kTaskContext, "")}) {
+    EXPECT_THAT(admin->AdoptPrivacyLedger(adoption),
+                StatusIs(absl::StatusCode::kPermissionDenied,
+                         HasSubstr("trusted_operators")));
+  }
+  EXPECT_TRUE(coordinator_.adoptions().empty());
+}
+
 TEST_F(CoordinatorServerTest, OperatorListsShowsAndCancels) {
   const auto admin = Admin();
   const auto tasks = admin->ListTasks();
