@@ -267,7 +267,8 @@ absl::Status Aggregator::Merge(const AggregationSum& other) {
     return mine.name == theirs.name &&
            mine.integers.size() == theirs.integers.size();
   };
-  if (other.fraction_bits != sum_.fraction_bits ||
+  // Without sections the scale of values says nothing.
+  if ((other.fraction_bits != sum_.fraction_bits && !sum_.sections.empty()) ||
       !std::ranges::equal(sum_.sections, other.sections, sections_match) ||
       !std::ranges::equal(sum_.scalars, other.scalars, matches)) {
     return absl::InvalidArgumentError(

@@ -64,6 +64,10 @@ absl::Status Show(const TaskOptions& options) {
       "\n# Round %d of %d; submitted %s by %s; %d bytes received, %d sent\n",
       summary.round(), summary.rounds(), Time(summary.submitted_at()),
       summary.submitted_by(), summary.bytes_received(), summary.bytes_sent());
+  if (summary.skipped_evaluations() > 0) {
+    std::cout << "# " << summary.skipped_evaluations()
+              << " versions were not evaluated: too few answered in time\n";
+  }
   if (task.task().secure_aggregation().mode() == v1::SecureAggregation::OFF) {
     std::cout
         << "# Secure aggregation: off. The coordinator, and whoever reads "

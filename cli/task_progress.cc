@@ -85,6 +85,11 @@ void TaskProgress::Add(const v1::TaskEvent& event) {
       }
       break;
     }
+    case v1::TaskEvent::kEvaluationSkipped:
+      Say(absl::StrFormat("version %d is not evaluated: %s",
+                          event.evaluation_skipped().version(),
+                          event.evaluation_skipped().reason()));
+      break;
     case v1::TaskEvent::kTaskEnded:
       end_ = event.task_ended();
       Say(StrCat(end_.state() == v1::COMPLETED   ? "completed"

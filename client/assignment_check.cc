@@ -89,7 +89,8 @@ bool IsPrivate(const v1::Task& task) {
 // How an update is encoded follows from the task, so that the coordinator
 // cannot make one device's stand out in the sum.
 absl::Status CheckEncoding(const v1::SecureAssignment& secure,
-                           const v1::Task& task, const Digest& task_sha256) {
+                           const v1::Task& task, int64_t most_devices,
+                           const Digest& task_sha256) {
   if (secure.task_sha256() != task_sha256.ToBytes()) {
     return absl::FailedPreconditionError(
         "secure.task_sha256 is not that of the task that the operator signed");
@@ -99,8 +100,8 @@ absl::Status CheckEncoding(const v1::SecureAssignment& secure,
   MLEDGE_RETURN_IF_ERROR(
       CheckResolved("uniform_weight", secure.uniform_weight(),
                     aggregation.weighting() == v1::Aggregation::UNIFORM));
-  MLEDGE_RETURN_IF_ERROR(CheckResolved(
-      "maximum_updates", secure.maximum_updates(), task.cohort().size()));
+  MLEDGE_RETURN_IF_ERROR(
+      CheckResolved("maximum_updates", secure.maximum_updates(), most_devices));
   MLEDGE_RETURN_IF_ERROR(CheckResolved(
       "semi_honest", secure.semi_honest(),
       wanted.threat_model() == v1::SecureAggregation::SEMI_HONEST));
@@ -120,30 +121,32 @@ absl::Status CheckEncoding(const v1::SecureAssignment& secure,
       secagg::UpdateCodec::Create(MakeCodecOptions(secure)).status(), "secure");
 }
 
-// Whether the update leaves the device as the operator signed it.
+// Whether what this device has leaves it as the operator signed it.
 absl::Status CheckSecure(const v1::Assignment& assignment, const v1::Task& task,
                          const Digest& task_sha256,
                          const AssignmentPolicy& policy) {
   const v1::SecureAggregation& wanted = task.secure_aggregation();
   const bool training = assignment.kind() == v1::Assignment::TRAIN;
-  if (wanted.mode() != v1::SecureAggregation::ON || !training) {
+  if (wanted.mode() != v1::SecureAggregation::ON ||
+      policy.role == AssignmentPolicy::Role::kEvaluator) {
     if (assignment.has_secure()) {
       return absl::FailedPreconditionError(
           "the assignment wants secure aggregation, the task that the operator "
           "signed does not");
     }
-    if (wanted.mode() == v1::SecureAggregation::ON &&
-        policy.role == AssignmentPolicy::Role::kDevice) {
-      return absl::FailedPreconditionError(
-          "the task has secure aggregation, so this device reports nothing in "
-          "the clear; only evaluators do");
-    }
     return absl::OkStatus();
   }
-  if (!assignment.has_secure()) {
+  if (!training && (IsPrivate(task) ||
+                    task.evaluation().where() != v1::Evaluation::DEVICES)) {
     return absl::FailedPreconditionError(
+        "the task that the operator signed is evaluated by evaluators, not by "
+        "devices");
+  }
+  if (!assignment.has_secure()) {
+    return absl::FailedPreconditionError(StrCat(
         "the assignment leaves out secure aggregation, which the operator "
-        "signed: the coordinator would see this device's update");
+        "signed: the coordinator would see ",
+        training ? "this device's update" : "how this device's examples fare"));
   }
   if (!policy.secure.has_value()) {
     return absl::FailedPreconditionError(
@@ -159,17 +162,20 @@ absl::Status CheckSecure(const v1::Assignment& assignment, const v1::Task& task,
         "`secure_aggregation: {allow_semi_honest: true}` in its configuration");
   }
   const int64_t least = policy.secure->least_devices;
+  const int64_t devices =
+      training ? task.cohort().size() : task.evaluation().devices();
   const int64_t most = wanted.group_size() > 0
-                           ? std::min(wanted.group_size(), task.cohort().size())
-                           : task.cohort().size();
+                           ? std::min(wanted.group_size(), devices)
+                           : devices;
   if (most < least) {
     return absl::FailedPreconditionError(
         StrCat("the task adds up at most ", most,
-               " updates, this device hides among no fewer than ", least,
+               training ? " updates" : " evaluations",
+               ", this device hides among no fewer than ", least,
                ": its configuration's secure_aggregation.least_devices says "
                "so"));
   }
-  return CheckEncoding(assignment.secure(), task, task_sha256);
+  return CheckEncoding(assignment.secure(), task, devices, task_sha256);
 }
 
 absl::Status CheckRole(const v1::Assignment& assignment,
@@ -286,8 +292,14 @@ absl::Status CheckAgainstPackage(const v1::Assignment& assignment,
         "parameters have ", assignment.parameters().size_in_bytes(),
         " bytes; the layout of package '", package.name, "' takes ", wanted));
   }
-  if (assignment.has_secure() && !assignment.secure().has_grid() &&
-      assignment.secure().shared_size() != package.layout->shared_size()) {
+  if (!assignment.has_secure() || assignment.secure().has_grid()) {
+    return absl::OkStatus();
+  }
+  if (assignment.kind() == v1::Assignment::EVALUATE) {
+    return CheckResolved("shared_size", assignment.secure().shared_size(),
+                         int64_t{0});
+  }
+  if (assignment.secure().shared_size() != package.layout->shared_size()) {
     return absl::FailedPreconditionError(
         StrCat("secure.shared_size is ", assignment.secure().shared_size(),
                "; an update over the layout of package '", package.name,

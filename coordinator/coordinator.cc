@@ -119,6 +119,11 @@ void CoordinatorImpl::Shutdown(absl::Time now) {
     for (Done<v1::CheckInResponse>& done : devices_.TakeAllParked()) {
       AnswerComeBack(std::move(done), "the coordinator is shutting down");
     }
+    for (const auto& [id, context] : tasks_) {
+      if (context->secure == nullptr) continue;
+      WithSessions(*context,
+                   [](SecureSessions& sessions) { sessions.EndStreams(); });
+    }
   }
   RunGathered();
   MutexLock lock(&mutex_);

@@ -39,9 +39,11 @@ namespace mledge {
 struct SecureAggregationServices {
   // Must outlive the coordinator. Null: such tasks are refused.
   Witness* witness = nullptr;
-  // The registrar's newest list, not yet verified; asked before each session,
-  // may block for some seconds.
-  std::function<absl::StatusOr<v1::SignedMessage>()> revocation_list;
+  // Asks for the registrar's newest list, not yet verified, before each
+  // session. `done` runs exactly once, now or on another thread.
+  std::function<void(
+      std::function<void(absl::StatusOr<v1::SignedMessage>)> done)>
+      revocation_list;
   std::string root_pem;
   // Certificates of the registrar, which devices need not send.
   std::vector<std::string> issuers_pem;
@@ -160,6 +162,9 @@ class Coordinator {
     virtual void OnMessage(absl::Time now,
                            const v1::SecaggDeviceMessage& message) = 0;
   };
+  // Where a stream's messages go. When the coordinator destroys its last copy
+  // it has no more to say on this stream: after the result, because the device
+  // opened another one, or because it shuts down.
   using SecureSink = std::function<void(const v1::SecureAggregationResponse&)>;
   // Codes as BeginUpload; INVALID_ARGUMENT: not a secure assignment.
   virtual absl::StatusOr<std::unique_ptr<SecureStream>> JoinSecureAggregation(

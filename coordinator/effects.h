@@ -40,9 +40,11 @@ struct PublishJob {
   VersionNumber base_version;
 };
 
-// Adds up the updates of devices that are ready, in one session of secure
-// aggregation, and saves the sum. Its number was never used before.
+// Adds up what devices that are ready have, in one session of secure
+// aggregation: updates of a round, whose sum it saves, or answers of an
+// evaluation. Its number was never used before.
 struct SecureSessionJob {
+  AssignmentKind kind = AssignmentKind::kTrain;
   RoundNumber round;
   VersionNumber base_version;
   uint64_t session_number = 0;

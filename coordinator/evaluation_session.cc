@@ -9,9 +9,8 @@
 #include "mledge/core/status_macros.h"
 
 namespace mledge {
-namespace {
 
-std::unique_ptr<Aggregator> MakeSum(int64_t devices) {
+std::unique_ptr<Aggregator> MakeEvaluationSum(int64_t devices) {
   // The weight plays no part in an evaluation: any will do.
   absl::StatusOr<std::unique_ptr<Aggregator>> sum =
       Aggregator::Create(EvaluationAggregationSpec(
@@ -20,13 +19,11 @@ std::unique_ptr<Aggregator> MakeSum(int64_t devices) {
   return *std::move(sum);
 }
 
-}  // namespace
-
 EvaluationSession::EvaluationSession(Plan plan)
-    : plan_(std::move(plan)), sum_(MakeSum(plan_.devices)) {}
+    : plan_(std::move(plan)), sum_(MakeEvaluationSum(plan_.devices)) {}
 
 int64_t EvaluationSession::wanted() const {
-  if (done_) return 0;
+  if (done_ || closing_) return 0;
   return std::max<int64_t>(0, plan_.devices - open_ - acknowledged_);
 }
 
@@ -34,6 +31,13 @@ const TrainingAssignment* EvaluationSession::Find(
     const AssignmentId& id) const {
   const auto found = assignments_.find(id);
   return found == assignments_.end() ? nullptr : &found->second;
+}
+
+absl::StatusOr<TrainingAssignment*> EvaluationSession::FindOwn(
+    const AssignmentId& id) {
+  const auto found = assignments_.find(id);
+  if (found != assignments_.end()) return &found->second;
+  return absl::NotFoundError(StrCat("no assignment ", id.value()));
 }
 
 absl::StatusOr<AssignmentRecord> EvaluationSession::Assign(
@@ -83,11 +87,8 @@ absl::Status EvaluationSession::Restore(AssignmentRecord record,
 absl::StatusOr<UpdateOutcome> EvaluationSession::Acknowledge(
     absl::Time now, const AssignmentId& id, const Digest& content,
     const UpdateView& update) {
-  const auto found = assignments_.find(id);
-  if (found == assignments_.end()) {
-    return absl::NotFoundError(StrCat("no assignment ", id.value()));
-  }
-  TrainingAssignment& assignment = found->second;
+  MLEDGE_ASSIGN_OR_RETURN(TrainingAssignment* const own, FindOwn(id));
+  TrainingAssignment& assignment = *own;
   if (!assignment.open() || done_ || now >= plan_.deadline) {
     return JudgeUpdate(assignment.record(), content);
   }
@@ -102,18 +103,86 @@ absl::StatusOr<UpdateOutcome> EvaluationSession::Acknowledge(
 
 absl::Status EvaluationSession::DeviceFails(const AssignmentId& id,
                                             std::string reason) {
-  const auto found = assignments_.find(id);
-  if (found == assignments_.end()) {
-    return absl::NotFoundError(StrCat("no assignment ", id.value()));
-  }
-  if (!found->second.open()) return absl::OkStatus();
-  MLEDGE_RETURN_IF_ERROR(found->second.Fail(std::move(reason)));
-  Ended(found->second);
+  MLEDGE_ASSIGN_OR_RETURN(TrainingAssignment* const own, FindOwn(id));
+  if (!own->open()) return absl::OkStatus();
+  // Its answer may be in the sum all the same: the session's end decides.
+  if (gathering_.InSession(id)) return absl::OkStatus();
+  gathering_.Remove(id);
+  MLEDGE_RETURN_IF_ERROR(own->Fail(std::move(reason)));
+  Ended(*own);
   return absl::OkStatus();
 }
 
+absl::StatusOr<bool> EvaluationSession::Ready(absl::Time now,
+                                              const AssignmentId& id) {
+  MLEDGE_ASSIGN_OR_RETURN(TrainingAssignment* const own, FindOwn(id));
+  if (!own->open() || done_ || (!closing_ && now >= plan_.deadline)) {
+    return false;
+  }
+  gathering_.Add(id);
+  // A session under way takes nobody in any more; there may be another.
+  if (gathering_.ready() >= plan_.devices) closing_ = true;
+  return true;
+}
+
+void EvaluationSession::Lose(const SecureSessionEnd& end) {
+  for (const auto& [id, reason] : end.lost) {
+    const auto found = assignments_.find(id);
+    if (found == assignments_.end() || !found->second.Fail(reason).ok()) {
+      continue;
+    }
+    Ended(found->second);
+  }
+}
+
+void EvaluationSession::SessionDone(const SecureSessionEnd& end,
+                                    const AggregationSum& sum) {
+  gathering_.End(end);
+  if (done_) return;  // cancelled meanwhile
+  if (const absl::Status added = sum_->Merge(sum); !added.ok()) {
+    failure_ = std::string(added.message());
+  }
+  for (const auto& [id, content] : end.counted) {
+    const auto found = assignments_.find(id);
+    if (found == assignments_.end() ||
+        !found->second.Acknowledge(content).ok()) {
+      continue;
+    }
+    ++acknowledged_;
+    Ended(found->second);
+  }
+  Lose(end);
+  Finish();
+}
+
+void EvaluationSession::SessionAborted(absl::Time now,
+                                       const SecureSessionEnd& end,
+                                       std::string_view reason) {
+  gathering_.End(end);
+  if (done_) return;
+  Lose(end);
+  closing_ = false;
+  failure_ = StrCat("secure aggregation came to nothing: ", reason);
+  if (now >= plan_.deadline) Finish();
+}
+
 void EvaluationSession::Tick(absl::Time now) {
-  if (!done_ && now >= plan_.deadline) Finish();
+  if (done_ || closing_) return;
+  if (plan_.secure && gathering_.ready() >= plan_.devices) {
+    closing_ = true;  // after a session that came to nothing
+    return;
+  }
+  if (now < plan_.deadline) return;
+  if (plan_.secure && gathering_.ready() >= plan_.minimum) {
+    closing_ = true;
+    return;
+  }
+  if (plan_.secure && failure_.empty()) {
+    failure_ = StrCat("deadline reached with ", gathering_.ready(),
+                      " devices ready for secure aggregation of at least ",
+                      plan_.minimum, "; ", asked_.size(), " were asked");
+  }
+  Finish();
 }
 
 void EvaluationSession::Cancel() { Finish(); }
@@ -124,6 +193,12 @@ std::optional<EvaluationSession::Result> EvaluationSession::result() const {
   return Result{.loss = sum_->sum().Scalar(kLossSumScalar) / examples,
                 .metric = sum_->sum().Scalar(kMetricSumScalar) / examples,
                 .examples = static_cast<int64_t>(examples)};
+}
+
+std::string EvaluationSession::failure() const {
+  if (!failure_.empty()) return failure_;
+  return StrCat(acknowledged_, " of ", asked_.size(),
+                " that were asked answered, with no example between them");
 }
 
 void EvaluationSession::Finish() {

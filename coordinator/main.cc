@@ -69,8 +69,8 @@ absl::StatusOr<SecureAggregationServices> MakeServices(
     RegistrarClient* registrar, Clock* clock) {
   SecureAggregationServices services;
   services.witness = registrar;
-  services.revocation_list = [registrar] {
-    return registrar->GetRevocationList();
+  services.revocation_list = [registrar](auto done) {
+    registrar->FetchRevocationList(std::move(done));
   };
   services.root_pem = identity.root_pem;
   // Whoever issued this certificate issued the devices' too.

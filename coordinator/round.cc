@@ -96,6 +96,13 @@ const TrainingAssignment* Round::Find(const AssignmentId& id) const {
   return found == assignments_.end() ? nullptr : &found->second;
 }
 
+absl::StatusOr<TrainingAssignment*> Round::FindOwn(const AssignmentId& id) {
+  const auto found = assignments_.find(id);
+  if (found != assignments_.end()) return &found->second;
+  return absl::NotFoundError(
+      StrCat("no assignment ", id.value(), " in round ", plan_.round.value()));
+}
+
 absl::Status Round::Move(Event event) {
   const std::optional<State> next = NextState(state_, event);
   if (!next.has_value()) {
@@ -136,12 +143,8 @@ absl::StatusOr<AssignmentRecord> Round::Assign(absl::Time now,
 absl::StatusOr<UpdateOutcome> Round::Acknowledge(absl::Time now,
                                                  const AssignmentId& id,
                                                  const Digest& content) {
-  const auto found = assignments_.find(id);
-  if (found == assignments_.end()) {
-    return absl::NotFoundError(StrCat("no assignment ", id.value(),
-                                      " in round ", plan_.round.value()));
-  }
-  TrainingAssignment& assignment = found->second;
+  MLEDGE_ASSIGN_OR_RETURN(TrainingAssignment* const own, FindOwn(id));
+  TrainingAssignment& assignment = *own;
   if (!assignment.open() || now >= assignment.record().expires_at ||
       state_ != State::kCollecting) {
     return JudgeUpdate(assignment.record(), content);
@@ -156,35 +159,20 @@ absl::StatusOr<UpdateOutcome> Round::Acknowledge(absl::Time now,
 }
 
 absl::StatusOr<bool> Round::Ready(absl::Time now, const AssignmentId& id) {
-  const auto found = assignments_.find(id);
-  if (found == assignments_.end()) {
-    return absl::NotFoundError(StrCat("no assignment ", id.value(),
-                                      " in round ", plan_.round.value()));
-  }
-  if (!found->second.open() || session_done_) return false;
+  MLEDGE_ASSIGN_OR_RETURN(TrainingAssignment* const own, FindOwn(id));
+  if (!own->open() || session_done_) return false;
   const bool closing = state_ == State::kClosing;
   if (!closing && (state_ != State::kCollecting || now >= plan_.deadline)) {
     return false;
   }
-  ready_.insert(id);
+  gathering_.Add(id);
   // A session under way takes nobody in any more; there may be another.
   if (!closing && ready() >= plan_.target) Close();
   return true;
 }
 
-std::vector<AssignmentId> Round::BeginSession() {
-  CHECK(session_is_due());
-  session_under_way_ = true;
-  for (const AssignmentId& id : ready_) {
-    if (std::cmp_equal(members_.size(), plan_.target)) break;
-    members_.insert(id);
-  }
-  return {members_.begin(), members_.end()};
-}
-
-void Round::Lose(const SessionEnd& end) {
+void Round::Lose(const SecureSessionEnd& end) {
   for (const auto& [id, reason] : end.lost) {
-    ready_.erase(id);
     const auto found = assignments_.find(id);
     if (found == assignments_.end() || !found->second.Fail(reason).ok()) {
       continue;
@@ -194,11 +182,9 @@ void Round::Lose(const SessionEnd& end) {
   }
 }
 
-void Round::SessionDone(const SessionEnd& end) {
-  CHECK(session_under_way_);
-  session_under_way_ = false;
+void Round::SessionDone(const SecureSessionEnd& end) {
+  gathering_.End(end);
   session_done_ = true;
-  members_.clear();
   for (const auto& [id, content] : end.counted) {
     const auto found = assignments_.find(id);
     if (found == assignments_.end() ||
@@ -209,15 +195,13 @@ void Round::SessionDone(const SessionEnd& end) {
     Ended(found->second);
   }
   Lose(end);
-  ready_.clear();
+  gathering_ = SecureGathering();
   ExpireOpen();
 }
 
-void Round::SessionAborted(absl::Time now, const SessionEnd& end,
+void Round::SessionAborted(absl::Time now, const SecureSessionEnd& end,
                            std::string_view reason) {
-  CHECK(session_under_way_);
-  session_under_way_ = false;
-  members_.clear();
+  gathering_.End(end);
   Lose(end);
   if (now >= plan_.deadline) {
     Fail(StrCat("secure aggregation came to nothing: ", reason,
@@ -229,19 +213,15 @@ void Round::SessionAborted(absl::Time now, const SessionEnd& end,
 }
 
 absl::Status Round::DeviceFails(const AssignmentId& id, std::string reason) {
-  const auto found = assignments_.find(id);
-  if (found == assignments_.end()) {
-    return absl::NotFoundError(StrCat("no assignment ", id.value(),
-                                      " in round ", plan_.round.value()));
-  }
-  if (!found->second.open()) return absl::OkStatus();
+  MLEDGE_ASSIGN_OR_RETURN(TrainingAssignment* const own, FindOwn(id));
+  if (!own->open()) return absl::OkStatus();
   // Its update may be in the sum all the same: the session's end decides.
-  if (members_.contains(id)) return absl::OkStatus();
-  ready_.erase(id);
+  if (gathering_.InSession(id)) return absl::OkStatus();
+  gathering_.Remove(id);
   MLEDGE_RETURN_IF_ERROR(Move(Event::kDeviceFails));
-  MLEDGE_RETURN_IF_ERROR(found->second.Fail(std::move(reason)));
+  MLEDGE_RETURN_IF_ERROR(own->Fail(std::move(reason)));
   ++failed_;
-  Ended(found->second);
+  Ended(*own);
   return absl::OkStatus();
 }
 

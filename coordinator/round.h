@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "mledge/coordinator/aggregation_session.h"
+#include "mledge/coordinator/secure_gathering.h"
 #include "mledge/coordinator/storage.h"
 #include "mledge/coordinator/training_assignment.h"
 #include "mledge/core/ids.h"
@@ -119,26 +120,22 @@ class Round {
   // NOT_FOUND: no assignment of this round.
   absl::StatusOr<bool> Ready(absl::Time now, const AssignmentId& id);
   // It is not connected any more.
-  void NotReady(const AssignmentId& id) { ready_.erase(id); }
+  void NotReady(const AssignmentId& id) { gathering_.Remove(id); }
   bool session_is_due() const {
-    return plan_.secure && state_ == State::kClosing && !session_under_way_ &&
-           !session_done_;
+    return plan_.secure && state_ == State::kClosing &&
+           !gathering_.under_way() && !session_done_;
   }
   // The first `target` of those who are ready. Precondition: session_is_due().
-  std::vector<AssignmentId> BeginSession();
-  // How the session ended for those whose masked inputs are here. What is in
-  // neither list holds its update still.
-  struct SessionEnd {
-    std::map<AssignmentId, Digest> counted;  // with the masked input's hash
-    // Used up in vain, or did not do its part; why.
-    std::map<AssignmentId, std::string> lost;
-  };
+  std::vector<AssignmentId> BeginSession() {
+    CHECK(session_is_due());
+    return gathering_.Begin(plan_.target);
+  }
   // Precondition of both: a session is under way. There is a sum.
-  void SessionDone(const SessionEnd& end);
+  void SessionDone(const SecureSessionEnd& end);
   // There is none: collects on, or fails when the time is up.
-  void SessionAborted(absl::Time now, const SessionEnd& end,
+  void SessionAborted(absl::Time now, const SecureSessionEnd& end,
                       std::string_view reason);
-  int64_t ready() const { return static_cast<int64_t>(ready_.size()); }
+  int64_t ready() const { return gathering_.ready(); }
   // The sum holds everything that it will.
   bool sum_is_complete() const {
     return plan_.secure ? session_done_ : session_->complete();
@@ -169,7 +166,9 @@ class Round {
   absl::Status Move(Event event);
   void Close();
   void ExpireOpen();
-  void Lose(const SessionEnd& end);
+  // NOT_FOUND: no assignment of this round.
+  absl::StatusOr<TrainingAssignment*> FindOwn(const AssignmentId& id);
+  void Lose(const SecureSessionEnd& end);
   void Ended(const TrainingAssignment& assignment);
 
   RoundPlan plan_;
@@ -181,9 +180,7 @@ class Round {
   int64_t acknowledged_ = 0;
   int64_t failed_ = 0;
   std::unique_ptr<AggregationSession> session_;  // of a plain round
-  std::set<AssignmentId> ready_;
-  std::set<AssignmentId> members_;  // of the session under way
-  bool session_under_way_ = false;
+  SecureGathering gathering_;                    // of a secure one
   bool session_done_ = false;
   AssignmentChanges changes_;
 };

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "mledge/aggregation/secagg/parameters.h"
+
 namespace mledge {
 namespace {
 
@@ -44,6 +46,11 @@ TaskPlan ResolveTask(const v1::Task& task) {
   plan.evaluation_devices = !plan.evaluate_on_devices  ? 1
                             : evaluation.devices() > 0 ? evaluation.devices()
                                                        : cohort.size();
+  if (plan.secure && plan.evaluate_on_devices) {
+    plan.evaluation_minimum = std::max(
+        {secagg::kFewestClients, task.secure_aggregation().least_alive(),
+         std::min(plan.minimum, plan.evaluation_devices)});
+  }
   plan.evaluation_deadline = ToDuration(evaluation.deadline());
   plan.rounds = task.stop().rounds();
   if (task.stop().has_target_metric()) {

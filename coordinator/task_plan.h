@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "mledge/coordinator/aggregation_session.h"
+#include "mledge/coordinator/storage.h"
 #include "mledge/coordinator/task_privacy.h"
 #include "mledge/core/ids.h"
 #include "mledge/core/sha256.h"
@@ -35,6 +36,8 @@ struct TaskPlan {
   int64_t evaluate_every = 0;  // rounds; 0: never
   bool evaluate_on_devices = false;
   int64_t evaluation_devices = 1;
+  // Of devices, without which a secure evaluation is skipped.
+  int64_t evaluation_minimum = 1;
   absl::Duration evaluation_deadline = absl::InfiniteDuration();
 
   int64_t rounds = 1;  // that complete, then the task ends
@@ -43,6 +46,11 @@ struct TaskPlan {
   std::string metric_name;
   bool higher_metric_is_better = true;
 
+  // Whether what devices have of such an assignment leaves them inside a sum
+  // only. Evaluators report in the clear.
+  bool IsSecure(AssignmentKind kind) const {
+    return secure && (kind == AssignmentKind::kTrain || evaluate_on_devices);
+  }
   std::optional<PrivacyPlan> privacy;  // of private tasks
 
   // Whether a version is to be evaluated: every so many, and the last.

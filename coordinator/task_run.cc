@@ -198,6 +198,13 @@ EvaluationSession* TaskRun::FindEvaluation(const AssignmentId& id) {
   return nullptr;
 }
 
+EvaluationSession* TaskRun::FindEvaluation(VersionNumber version) {
+  for (const auto& evaluation : evaluations_) {
+    if (evaluation->plan().version == version) return evaluation.get();
+  }
+  return nullptr;
+}
+
 const AssignmentRecord* TaskRun::FindAssignment(const AssignmentId& id) const {
   if (round_ != nullptr) {
     if (const TrainingAssignment* found = round_->Find(id)) {
@@ -223,16 +230,14 @@ std::string TaskRun::FailureOf(const AssignmentId& id) const {
   return finished == finished_.end() ? "" : finished->second.reason();
 }
 
-absl::StatusOr<std::optional<UpdateOutcome>> TaskRun::Judge(
-    absl::Time now, const AssignmentId& id, const Digest& content) const {
+std::optional<UpdateOutcome> TaskRun::Judge(absl::Time now,
+                                            const AssignmentId& id,
+                                            const Digest& content) const {
   const AssignmentRecord* const record = FindAssignment(id);
-  if (record == nullptr) {
-    return absl::NotFoundError(StrCat("no assignment ", id.value()));
-  }
+  if (record == nullptr) return UpdateOutcome::kTooLate;
   // With secure aggregation the session says who is too late, also one that
-  // began at the round's deadline.
-  const bool in_time = now < record->expires_at ||
-                       (plan_.secure && record->kind == AssignmentKind::kTrain);
+  // began at the deadline.
+  const bool in_time = now < record->expires_at || plan_.IsSecure(record->kind);
   if (record->state == AssignmentState::kIssued && in_time) {
     return std::nullopt;
   }
@@ -244,13 +249,18 @@ absl::StatusOr<TaskRun::Arrival> TaskRun::UpdateArrived(
     uint64_t size_in_bytes, const UpdateView& update) {
   Arrival arrival;
   Effects& effects = arrival.effects;
+  const AssignmentRecord* const record = FindAssignment(id);
+  if (record == nullptr) {
+    arrival.outcome = UpdateOutcome::kTooLate;
+    return arrival;
+  }
+  if (plan_.IsSecure(record->kind)) {
+    return absl::InvalidArgumentError(
+        StrCat("assignment ", id.value(),
+               " is part of secure aggregation: "
+               "its update is not taken in the clear"));
+  }
   if (round_ != nullptr && round_->Find(id) != nullptr) {
-    if (plan_.secure) {
-      return absl::InvalidArgumentError(
-          StrCat("assignment ", id.value(),
-                 " is part of secure aggregation: "
-                 "its update is not taken in the clear"));
-    }
     const bool first_of_round = round_->acknowledged() == 0;
     MLEDGE_ASSIGN_OR_RETURN(arrival.outcome,
                             round_->Acknowledge(now, id, content));
@@ -266,40 +276,12 @@ absl::StatusOr<TaskRun::Arrival> TaskRun::UpdateArrived(
     if (arrival.outcome == UpdateOutcome::kAcknowledged) {
       record_.bytes_received += size_in_bytes;
     }
-  } else if (const AssignmentRecord* record = FindAssignment(id)) {
+  } else {
     arrival.outcome = JudgeUpdate(*record, content);
     return arrival;
-  } else {
-    return absl::NotFoundError(StrCat("no assignment ", id.value()));
   }
   Advance(now, effects);
   return arrival;
-}
-
-absl::StatusOr<TaskRun::Readiness> TaskRun::DeviceReady(
-    absl::Time now, const AssignmentId& id) {
-  Readiness readiness;
-  if (round_ != nullptr && round_->Find(id) != nullptr) {
-    MLEDGE_ASSIGN_OR_RETURN(readiness.waits, round_->Ready(now, id));
-    ShowProgress(now, readiness.effects);
-    Advance(now, readiness.effects);
-  } else if (FindAssignment(id) == nullptr) {
-    return absl::NotFoundError(StrCat("no assignment ", id.value()));
-  }
-  return readiness;
-}
-
-Effects TaskRun::DeviceNotReady(absl::Time now, const AssignmentId& id) {
-  Effects effects;
-  if (round_ == nullptr || round_->Find(id) == nullptr) return effects;
-  round_->NotReady(id);
-  ShowProgress(now, effects);
-  return effects;
-}
-
-void TaskRun::MaskedInputArrived(uint64_t size_in_bytes) {
-  round_bytes_received_ += size_in_bytes;
-  record_.bytes_received += size_in_bytes;
 }
 
 Effects TaskRun::DeviceFails(absl::Time now, const AssignmentId& id,
@@ -347,48 +329,6 @@ Effects TaskRun::CheckpointDone(absl::Time now, const Digest& sum) {
                                            .folded = std::move(job.folded)});
     effects.discard = *std::move(saved);
     checkpoint_slot_ = 1 - job.slot;
-  }
-  Advance(now, effects);
-  return effects;
-}
-
-Effects TaskRun::SecureSessionDone(absl::Time now, const Round::SessionEnd& end,
-                                   const Digest& sum) {
-  Effects effects;
-  const std::optional<Job> done = std::exchange(job_, std::nullopt);
-  CHECK(done.has_value() && std::holds_alternative<SecureSessionJob>(*done));
-  const RoundNumber round = std::get<SecureSessionJob>(*done).round;
-  if (round_ != nullptr && round_->plan().round == round) {
-    round_->SessionDone(end);
-    // In one transaction with the assignments' ends: whoever is acknowledged
-    // is in the saved sum.
-    CheckpointRecord checkpoint = {.task = plan_.task,
-                                   .round = round,
-                                   .slot = checkpoint_slot_,
-                                   .sum = sum};
-    for (const auto& [id, content] : end.counted) {
-      checkpoint.folded.push_back(id);
-    }
-    effects.persist.checkpoints.push_back(std::move(checkpoint));
-    ShowProgress(now, effects);
-  }
-  Advance(now, effects);
-  return effects;
-}
-
-Effects TaskRun::SecureSessionAborted(absl::Time now,
-                                      const Round::SessionEnd& end,
-                                      const std::string& reason) {
-  Effects effects;
-  const std::optional<Job> done = std::exchange(job_, std::nullopt);
-  CHECK(done.has_value() && std::holds_alternative<SecureSessionJob>(*done));
-  if (round_ != nullptr &&
-      round_->plan().round == std::get<SecureSessionJob>(*done).round) {
-    round_->SessionAborted(now, end, reason);
-    if (!round_->ended()) {
-      retry_at_ = now + kSessionPause;
-      ShowProgress(now, effects);
-    }
   }
   Advance(now, effects);
   return effects;
@@ -498,13 +438,13 @@ absl::Time TaskRun::NextTime() const {
     if (round_->state() == Round::State::kCollecting) {
       next = std::min(next, round_->plan().deadline);
     }
-    // A job that rests; one under way reports by itself.
-    if (!job_.has_value() && retry_at_ != absl::InfinitePast()) {
-      next = std::min(next, retry_at_);
-    }
+  }
+  // A job that rests; one under way reports by itself.
+  if (!job_.has_value() && retry_at_ != absl::InfinitePast()) {
+    next = std::min(next, retry_at_);
   }
   for (const auto& evaluation : evaluations_) {
-    next = std::min(next, evaluation->plan().deadline);
+    next = std::min(next, evaluation->NextTime());
   }
   return next;
 }

@@ -93,9 +93,10 @@ class TaskRun {
   Effects TakeDevices(absl::Time now);
 
   // What an upload would come to, before its bytes are here: nothing means that
-  // they are wanted. NOT_FOUND: not an assignment that is remembered here.
-  absl::StatusOr<std::optional<UpdateOutcome>> Judge(
-      absl::Time now, const AssignmentId& id, const Digest& content) const;
+  // they are wanted. Here and below, an assignment of the task that is not
+  // remembered any more is too late: its round and the next one have ended.
+  std::optional<UpdateOutcome> Judge(absl::Time now, const AssignmentId& id,
+                                     const Digest& content) const;
   const AssignmentRecord* FindAssignment(const AssignmentId& id) const;
   // Why it failed; empty if it did not or that is forgotten.
   std::string FailureOf(const AssignmentId& id) const;
@@ -104,21 +105,21 @@ class TaskRun {
     UpdateOutcome outcome;
     Effects effects;
   };
-  // A complete, synced and valid update. NOT_FOUND as above.
+  // A complete, synced and valid update. INVALID_ARGUMENT: of an assignment
+  // whose update is taken inside a sum only.
   absl::StatusOr<Arrival> UpdateArrived(absl::Time now, const AssignmentId& id,
                                         const Digest& content,
                                         uint64_t size_in_bytes,
                                         const UpdateView& update);
-  // Secure rounds: the device of this assignment is connected with a finished
-  // update. `waits`: it has to wait for a session; else the assignment has
-  // ended. NOT_FOUND as above.
+  // Secure assignments: the device is connected with what it has to send.
+  // `waits`: it has to wait for a session; else the assignment has ended.
   struct Readiness {
     bool waits = false;
     Effects effects;
   };
-  absl::StatusOr<Readiness> DeviceReady(absl::Time now, const AssignmentId& id);
+  Readiness DeviceReady(absl::Time now, const AssignmentId& id);
   Effects DeviceNotReady(absl::Time now, const AssignmentId& id);
-  void MaskedInputArrived(uint64_t size_in_bytes);
+  void MaskedInputArrived(const AssignmentId& id, uint64_t size_in_bytes);
   // Before the first unmasking of a group's sum, which may not begin before
   // `persist` is durable: that these updates were in a sum is counted, and
   // noise that is in the sum is charged; neither is taken back if the session
@@ -135,10 +136,13 @@ class TaskRun {
   // Ends of the job under way.
   Effects FoldDone(absl::Time now);
   Effects CheckpointDone(absl::Time now, const Digest& sum);
-  // A session that came to a sum, saved as `sum`; and one that did not.
-  Effects SecureSessionDone(absl::Time now, const Round::SessionEnd& end,
+  // A session that came to a sum: of a round, saved as `sum`; of an evaluation;
+  // and one that did not.
+  Effects SecureSessionDone(absl::Time now, const SecureSessionEnd& end,
                             const Digest& sum);
-  Effects SecureSessionAborted(absl::Time now, const Round::SessionEnd& end,
+  Effects SecureEvaluationDone(absl::Time now, const SecureSessionEnd& end,
+                               const AggregationSum& sum);
+  Effects SecureSessionAborted(absl::Time now, const SecureSessionEnd& end,
                                const std::string& reason);
   struct Publication {
     VersionRecord version;
@@ -174,6 +178,8 @@ class TaskRun {
   // For summaries: of the newest evaluation, else of the last round's training.
   std::optional<double> loss() const { return loss_; }
   std::optional<double> metric() const { return metric_; }
+  // Versions that were to be evaluated and were not.
+  int64_t skipped_evaluations() const { return skipped_evaluations_; }
 
  private:
   struct Benched {
@@ -197,7 +203,15 @@ class TaskRun {
   // After every event: takes up what changed and begins what is due.
   void Advance(absl::Time now, Effects& effects);
   void BeginJob(absl::Time now, Effects& effects);
-  SecureSessionJob MakeSecureSession(Effects& effects);
+  std::optional<Job> JobOfRound(Effects& effects);
+  // Of versions below `before`.
+  std::optional<Job> JobOfEvaluations(std::optional<VersionNumber> before,
+                                      Effects& effects);
+  SecureSessionJob MakeSecureSession(SecureSessionJob job,
+                                     const std::vector<AssignmentId>& members,
+                                     Effects& effects);
+  // The job under way, which ends with this. Precondition: it is a session.
+  SecureSessionJob TakeSecureSession();
   void TakeChanges(AssignmentChanges changes, Effects& effects);
   void RoundFailed(absl::Time now, Effects& effects);
   void EndRound(absl::Time now, Effects& effects);
@@ -207,6 +221,7 @@ class TaskRun {
   void AddEvaluation(VersionNumber version, RoundNumber round,
                      absl::Time deadline);
   EvaluationSession* FindEvaluation(const AssignmentId& id);
+  EvaluationSession* FindEvaluation(VersionNumber version);
   v1::TaskEvent MakeEvent(absl::Time now, RoundNumber round) const;
   void Store(v1::TaskEvent event, Effects& effects);
   void ShowProgress(absl::Time now, Effects& effects) const;
@@ -241,6 +256,7 @@ class TaskRun {
   uint64_t bytes_sent_before_round_ = 0;
   std::optional<double> loss_;
   std::optional<double> metric_;
+  int64_t skipped_evaluations_ = 0;
 };
 
 }  // namespace mledge

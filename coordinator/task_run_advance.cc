@@ -31,47 +31,50 @@ void TaskRun::Advance(absl::Time now, Effects& effects) {
 }
 
 void TaskRun::BeginJob(absl::Time now, Effects& effects) {
-  if (round_ == nullptr || job_.has_value() || now < retry_at_ || paused()) {
-    return;
-  }
+  if (job_.has_value() || now < retry_at_ || paused()) return;
   retry_at_ = absl::InfinitePast();
+  // The round goes first: devices wait for the version that it makes. Only what
+  // evaluates an older version than its base must not wait, because the
+  // registrar's log of versions does not go back.
+  if (round_ != nullptr) {
+    job_ = JobOfEvaluations(round_->plan().base_version, effects);
+    if (!job_.has_value()) job_ = JobOfRound(effects);
+  }
+  if (!job_.has_value()) job_ = JobOfEvaluations(std::nullopt, effects);
+  effects.job = job_;
+}
+
+std::optional<Job> TaskRun::JobOfRound(Effects& effects) {
   AggregationSession& session = round_->session();
   const RoundNumber number = round_->plan().round;
+  const VersionNumber base_version = round_->plan().base_version;
   if (round_->state() == Round::State::kClosing && round_->sum_is_complete()) {
     const absl::Status legal = round_->BeginPublishing();
     CHECK(legal.ok()) << legal;
   }
   if (round_->state() == Round::State::kPublishing) {
-    job_ = PublishJob{.round = number,
-                      .base_version = round_->plan().base_version};
-  } else if (plan_.secure) {
-    if (round_->session_is_due()) job_ = MakeSecureSession(effects);
-  } else if (std::vector<AssignmentId> folded =
-                 // The end is near once it is closed: no checkpoint then.
-             round_->state() == Round::State::kCollecting
-                 ? session.BeginCheckpoint()
-                 : std::vector<AssignmentId>();
-             !folded.empty()) {
-    job_ = CheckpointJob{
-        .round = number, .slot = checkpoint_slot_, .folded = std::move(folded)};
-  } else if (std::vector<AssignmentId> batch = session.BeginFold();
-             !batch.empty()) {
-    job_ = FoldJob{.round = number, .updates = std::move(batch)};
+    return PublishJob{.round = number, .base_version = base_version};
   }
-  effects.job = job_;
-}
-
-SecureSessionJob TaskRun::MakeSecureSession(Effects& effects) {
-  // On disk before the session is offered to anybody.
-  ++record_.secure_session;
-  effects.persist.tasks.push_back(record_);
-  SecureSessionJob job = {.round = round_->plan().round,
-                          .base_version = round_->plan().base_version,
-                          .session_number = record_.secure_session};
-  for (const AssignmentId& id : round_->BeginSession()) {
-    job.members[id] = round_->Find(id)->record().device;
+  if (plan_.secure) {
+    if (!round_->session_is_due()) return std::nullopt;
+    return MakeSecureSession({.kind = AssignmentKind::kTrain,
+                              .round = number,
+                              .base_version = base_version},
+                             round_->BeginSession(), effects);
   }
-  return job;
+  // The end is near once it is closed: no checkpoint then.
+  if (round_->state() == Round::State::kCollecting) {
+    if (std::vector<AssignmentId> folded = session.BeginCheckpoint();
+        !folded.empty()) {
+      return CheckpointJob{.round = number,
+                           .slot = checkpoint_slot_,
+                           .folded = std::move(folded)};
+    }
+  }
+  if (std::vector<AssignmentId> batch = session.BeginFold(); !batch.empty()) {
+    return FoldJob{.round = number, .updates = std::move(batch)};
+  }
+  return std::nullopt;
 }
 
 void TaskRun::TakeChanges(AssignmentChanges changes, Effects& effects) {
@@ -113,12 +116,15 @@ void TaskRun::EndRound(absl::Time now, Effects& effects) {
 
 void TaskRun::AddEvaluation(VersionNumber version, RoundNumber round,
                             absl::Time deadline) {
-  evaluations_.push_back(std::make_unique<EvaluationSession>(
-      EvaluationSession::Plan{.task = plan_.task,
-                              .version = version,
-                              .round = round,
-                              .devices = plan_.evaluation_devices,
-                              .deadline = deadline}));
+  evaluations_.push_back(
+      std::make_unique<EvaluationSession>(EvaluationSession::Plan{
+          .task = plan_.task,
+          .version = version,
+          .round = round,
+          .devices = plan_.evaluation_devices,
+          .secure = plan_.IsSecure(AssignmentKind::kEvaluate),
+          .minimum = plan_.evaluation_minimum,
+          .deadline = deadline}));
 }
 
 void TaskRun::FinishEvaluations(absl::Time now, Effects& effects) {
@@ -145,6 +151,11 @@ void TaskRun::FinishEvaluations(absl::Time now, Effects& effects) {
         reached = result->metric;
         reached_by = version;
       }
+    } else {
+      ++skipped_evaluations_;
+      Store(EvaluationSkippedEvent(MakeEvent(now, evaluation.plan().round),
+                                   version, evaluation.failure()),
+            effects);
     }
     for (const auto& [id, assignment] : evaluation.assignments()) {
       if (assignment.record().state == AssignmentState::kAcknowledged) {
@@ -243,7 +254,10 @@ Effects TaskRun::Restore(absl::Time now, Restored restored) {
   std::set<VersionNumber> evaluated;
   for (const v1::TaskEvent& event : restored.events) {
     last_sequence_ = std::max(last_sequence_, event.sequence());
-    if (event.has_evaluated()) {
+    if (event.has_evaluation_skipped()) {
+      ++skipped_evaluations_;
+      evaluated.insert(VersionNumber(event.evaluation_skipped().version()));
+    } else if (event.has_evaluated()) {
       evaluated.insert(VersionNumber(event.evaluated().version()));
       loss_ = event.evaluated().loss();
       metric_ = event.evaluated().metric();

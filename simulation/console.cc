@@ -47,7 +47,7 @@ void SimulationConsole::ShowRound(const RoundMetrics& round, absl::Time now) {
                ShortDuration(absl::Seconds(round.wall_seconds)))
         << (round.failures > 0 ? StrCat("  ", round.failures, " failed") : "")
         << (round.attempts > 1 ? StrCat("  attempt ", round.attempts) : "")
-        << std::endl;
+        << (round.evaluation_skipped ? "  not evaluated" : "") << std::endl;
   if (options_.terminal) DrawBar(now);
 }
 

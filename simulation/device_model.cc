@@ -70,14 +70,17 @@ std::optional<double> FleetModel::VanishesAt(std::string_view device,
   return random.UniformDouble();
 }
 
-std::optional<int> FleetModel::VanishesBeforeStep(std::string_view device,
-                                                  int64_t ordinal,
-                                                  int steps) const {
+std::optional<int> FleetModel::VanishesBeforeStep(
+    std::string_view device, const v1::Assignment& assignment,
+    int steps) const {
   if (model_.session_dropout_probability() <= 0) return std::nullopt;
-  TrainingRandom random({.task_seed = seed_,
-                         .device = device,
-                         .ordinal = ordinal,
-                         .purpose = "session-dropout"});
+  // Evaluations do not move the ordinal, and there is one a round.
+  const bool evaluation = assignment.kind() == v1::Assignment::EVALUATE;
+  TrainingRandom random(
+      {.task_seed = seed_,
+       .device = device,
+       .ordinal = evaluation ? assignment.round() : assignment.ordinal(),
+       .purpose = evaluation ? "evaluation-dropout" : "session-dropout"});
   if (random.UniformDouble() >= model_.session_dropout_probability()) {
     return std::nullopt;
   }

@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "mledge/client/local_trainer.h"
+#include "mledge/v1/device_service.pb.h"
 #include "mledge/v1/task.pb.h"
 
 // How fast and how reliable each simulated device is. Everything is a pure
@@ -39,9 +40,10 @@ class FleetModel {
   std::optional<double> VanishesAt(std::string_view device,
                                    int64_t ordinal) const;
   // Before which of the `steps` of a session of secure aggregation, from 0, it
-  // vanishes with this assignment's update; if it does.
+  // vanishes with what it has for this assignment; if it does.
   std::optional<int> VanishesBeforeStep(std::string_view device,
-                                        int64_t ordinal, int steps) const;
+                                        const v1::Assignment& assignment,
+                                        int steps) const;
 
  private:
   v1::DeviceModel model_;

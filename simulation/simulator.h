@@ -45,6 +45,8 @@ struct RoundMetrics {
   std::optional<double> training_metric;
   std::optional<double> evaluation_loss;
   std::optional<double> evaluation_metric;
+  // The version was to be evaluated and was not: too few devices answered.
+  bool evaluation_skipped = false;
   // As they would be on the wire, by all devices since the round before.
   uint64_t bytes_up = 0;
   uint64_t bytes_down = 0;

@@ -169,14 +169,10 @@ void ValidateSecureAggregation(v1::Task* task, Problems* problems) {
   }
   problems->RequirePositive("secure_aggregation.step_deadline",
                             InSeconds(secure->step_deadline()), "30s");
-  problems->Require(
-      task->evaluation().where() != v1::Evaluation::DEVICES, "evaluation.where",
-      "is devices; with secure aggregation only evaluators report in the "
-      "clear: write `where: evaluators`, or `secure_aggregation: {mode: off}`");
 }
 
 void ValidateEvaluation(v1::Evaluation* evaluation, int64_t cohort_size,
-                        Problems* problems) {
+                        bool secure, Problems* problems) {
   if (!evaluation->has_every()) evaluation->set_every(1);
   problems->RequireNotNegative("evaluation.every", evaluation->every());
   if (evaluation->where() == v1::Evaluation::DEVICES) {
@@ -185,6 +181,11 @@ void ValidateEvaluation(v1::Evaluation* evaluation, int64_t cohort_size,
         evaluation->devices() >= 1 && evaluation->devices() <= kLargestCohort,
         "evaluation.devices",
         StrCat("is ", evaluation->devices(), "; write 1 to ", kLargestCohort));
+    problems->Require(!secure || evaluation->devices() >= 3,
+                      "evaluation.devices",
+                      StrCat("is ", evaluation->devices(),
+                             "; with secure aggregation write 3 or more: a sum "
+                             "of fewer hides nobody"));
   } else {
     problems->Require(evaluation->devices() == 0, "evaluation.devices",
                       "goes with `where: devices` only; leave it out");
@@ -213,11 +214,11 @@ absl::Status ValidateTask(v1::Task* task) {
                                        &problems);
   ValidateCohort(task->mutable_cohort(), &problems);
   ValidateSecureAggregation(task, &problems);
-  ValidateAggregation(
-      task->mutable_aggregation(), task->cohort().size(),
-      task->secure_aggregation().mode() == v1::SecureAggregation::ON,
-      &problems);
-  ValidateEvaluation(task->mutable_evaluation(), task->cohort().size(),
+  const bool secure =
+      task->secure_aggregation().mode() == v1::SecureAggregation::ON;
+  ValidateAggregation(task->mutable_aggregation(), task->cohort().size(),
+                      secure, &problems);
+  ValidateEvaluation(task->mutable_evaluation(), task->cohort().size(), secure,
                      &problems);
   problems.RequirePositive("stop.rounds", task->stop().rounds(), "10");
   problems.Require(!task->stop().has_target_metric() ||

@@ -76,6 +76,7 @@ class CertificateMembers final : public MemberVerifier {
   // PERMISSION_DENIED: its number is below that of the present one, which
   // stays: somebody replays an old list.
   absl::Status SetRevocationList(RevocationList list);
+  uint64_t list_number() const { return list_.number(); }
 
   absl::StatusOr<MemberIdentity> Identify(
       std::span<const std::string> certificates, absl::Time now) override;

@@ -25,7 +25,7 @@ struct ScalarBoundOf {
   double bound = 0;
 };
 
-// The section of scalars; the update's weight is the last one.
+// The section of scalars; the weight of a training update is the last one.
 std::vector<ScalarBoundOf> ScalarsOf(const UpdateCodecOptions& options) {
   const auto most_examples = static_cast<double>(options.weight_bound);
   const double most_loss = most_examples * UpdateCodec::kLargestMeanLoss;
@@ -33,6 +33,7 @@ std::vector<ScalarBoundOf> ScalarsOf(const UpdateCodecOptions& options) {
                                         {kLossSumScalar, most_loss},
                                         {kMetricSumScalar, most_loss}};
   if (options.clip_bit) scalars.push_back({kClipBitScalar, 0.5});
+  if (options.is_evaluation()) return scalars;
   scalars.push_back({kWeight, options.uniform_weight ? 1 : most_examples});
   return scalars;
 }
@@ -104,10 +105,11 @@ absl::StatusOr<Quantizer> ScalarQuantizer(const UpdateCodecOptions& options,
 
 absl::StatusOr<UpdateCodec> UpdateCodec::Create(
     const UpdateCodecOptions& options) {
-  if (options.shared_size < 1 || options.maximum_updates < 1 ||
+  if (options.shared_size < 0 || options.maximum_updates < 1 ||
       options.weight_bound < 1 || options.weight_bound > kLargestWeightBound ||
       !(options.value_bound > 0) || !std::isfinite(options.value_bound) ||
-      options.value_bits < 0 || options.value_bits > kMostValueBits) {
+      options.value_bits < 0 || options.value_bits > kMostValueBits ||
+      (options.is_evaluation() && (options.grid || options.clip_bit))) {
     return absl::InvalidArgumentError(
         StrCat("secure aggregation of ", options.shared_size, " values within ",
                options.value_bound, ", of ", options.value_bits, " bits, from ",
@@ -123,6 +125,10 @@ absl::StatusOr<UpdateCodec> UpdateCodec::Create(
                                         .weight_bound = weight,
                                         .maximum_updates = updates}));
   MLEDGE_ASSIGN_OR_RETURN(Quantizer scalars, ScalarQuantizer(options, widest));
+  if (options.is_evaluation()) {
+    return UpdateCodec(options, fraction_bits, /*value_fraction_bits=*/0,
+                       widest, std::nullopt, std::move(scalars));
+  }
   if (options.grid.has_value()) {
     MLEDGE_ASSIGN_OR_RETURN(const Modulus modulus,
                             ModulusOfGrid(options, fraction_bits));
@@ -165,21 +171,30 @@ double UpdateCodec::value_step() const {
 }
 
 std::vector<OfferSection> UpdateCodec::sections() const {
-  return {{.length = options_.shared_size, .modulus = value_modulus_},
-          {.length = scalars_.size(), .modulus = scalars_.options().modulus}};
+  const OfferSection scalars = {.length = scalars_.size(),
+                                .modulus = scalars_.options().modulus};
+  if (options_.is_evaluation()) return {scalars};
+  return {{.length = options_.shared_size, .modulus = value_modulus_}, scalars};
 }
 
 absl::StatusOr<std::vector<ModularVector>> UpdateCodec::Encode(
     const Update& update, SecretRandom& random) const {
-  if (update.sections.size() != 1 || update.sections[0].name != kDeltaSection ||
-      std::cmp_not_equal(update.sections[0].values.span().size(),
-                         options_.shared_size) ||
-      update.scalars.size() != ScalarsOf(options_).size() - 1) {
+  const bool evaluation = options_.is_evaluation();
+  const bool fits =
+      evaluation ? update.sections.empty()
+                 : update.sections.size() == 1 &&
+                       update.sections[0].name == kDeltaSection &&
+                       std::cmp_equal(update.sections[0].values.span().size(),
+                                      options_.shared_size);
+  if (!fits || update.scalars.size() !=
+                   ScalarsOf(options_).size() - (evaluation ? 0 : 1)) {
     return absl::InvalidArgumentError(StrCat(
         "an update with ", update.sections.size(), " sections and ",
         update.scalars.size(), " scalars, where secure aggregation takes ",
-        kDeltaSection, " with ", options_.shared_size,
-        " values, and examples, loss_sum and metric_sum"));
+        evaluation ? ""
+                   : StrCat(kDeltaSection, " with ", options_.shared_size,
+                            " values, and "),
+        "examples, loss_sum and metric_sum"));
   }
   const double examples = update.Scalar(kExamplesScalar);
   if (examples > static_cast<double>(options_.weight_bound)) {
@@ -189,9 +204,13 @@ absl::StatusOr<std::vector<ModularVector>> UpdateCodec::Encode(
         "local_training.max_examples"));
   }
   const int64_t weight = options_.uniform_weight ? 1 : update.weight;
-  MLEDGE_ASSIGN_OR_RETURN(
-      ModularVector values,
-      EncodeValues(update.sections[0].values.span(), weight, random));
+  std::vector<ModularVector> sections;
+  if (!evaluation) {
+    MLEDGE_ASSIGN_OR_RETURN(
+        ModularVector values,
+        EncodeValues(update.sections[0].values.span(), weight, random));
+    sections.push_back(std::move(values));
+  }
   std::vector<float> scalars;
   for (const auto& [name, bound] : ScalarsOf(options_)) {
     scalars.push_back(static_cast<float>(
@@ -202,8 +221,6 @@ absl::StatusOr<std::vector<ModularVector>> UpdateCodec::Encode(
       ModularVector::Create(scalars_.options().modulus, scalars_.size()));
   MLEDGE_RETURN_IF_ERROR(
       scalars_.Quantize(scalars, 1, random, &encoded_scalars));
-  std::vector<ModularVector> sections;
-  sections.push_back(std::move(values));
   sections.push_back(std::move(encoded_scalars));
   return sections;
 }
@@ -256,24 +273,31 @@ absl::StatusOr<AggregationSum> UpdateCodec::Decode(
   AggregationSum decoded;
   decoded.fraction_bits = fraction_bits_;
   decoded.count = count;
-  const int shift = fraction_bits_ - value_fraction_bits_;
-  AggregationSum::Section& section = decoded.sections.emplace_back();
-  section.name = std::string(kDeltaSection);
-  section.integers.resize(static_cast<size_t>(sum[0].size()));
-  for (int64_t i = 0; i < sum[0].size(); ++i) {
-    section.integers[static_cast<size_t>(i)] =
-        ShiftLeft(sum[0].centered(i), shift);
+  const bool evaluation = options_.is_evaluation();
+  if (!evaluation) {
+    const int shift = fraction_bits_ - value_fraction_bits_;
+    AggregationSum::Section& section = decoded.sections.emplace_back();
+    section.name = std::string(kDeltaSection);
+    section.integers.resize(static_cast<size_t>(sum[0].size()));
+    for (int64_t i = 0; i < sum[0].size(); ++i) {
+      section.integers[static_cast<size_t>(i)] =
+          ShiftLeft(sum[0].centered(i), shift);
+    }
   }
   const std::vector<ScalarBoundOf> names = ScalarsOf(options_);
-  const size_t weight_index = names.size() - 1;
+  const size_t weight_index = names.size() - (evaluation ? 0 : 1);
   for (size_t i = 0; i < weight_index; ++i) {
-    const int64_t integer = sum[1].centered(static_cast<int64_t>(i));
+    const int64_t integer = sum.back().centered(static_cast<int64_t>(i));
     const int fraction = std::ilogb(scalars_.scale(i));
     decoded.scalars.push_back(
         {.name = std::string(names[i].name),
          .integer = fraction <= kScalarFractionBits
                         ? ShiftLeft(integer, kScalarFractionBits - fraction)
                         : integer >> (fraction - kScalarFractionBits)});
+  }
+  if (evaluation) {
+    decoded.weight_sum = count;  // plays no part
+    return decoded;
   }
   // The weights' scale is at most 1 only for cohorts so large that they are
   // rounded, like everything else.

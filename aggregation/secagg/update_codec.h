@@ -24,6 +24,9 @@
 //   section 0: the update's values, w · round(x · s)
 //   section 1: examples, loss_sum, metric_sum, weight, each round(x · s')
 //
+// An evaluation has no values and no weight: its one section is examples,
+// loss_sum and metric_sum.
+//
 // Every s is a power of two, so a sum is the plain aggregator's integer but for
 // a shift, and counts that fit their bits are exact. Bits and modulus keep the
 // exact contract (quantizer.h): no sum of maximum_updates can wrap. Values,
@@ -43,7 +46,7 @@ struct ValueGrid {
 };
 
 struct UpdateCodecOptions {
-  int64_t shared_size = 0;      // values of the update
+  int64_t shared_size = 0;      // values of the update; 0: an evaluation
   double value_bound = 0;       // > 0; larger magnitudes are clipped
   int64_t weight_bound = 1;     // largest number of examples
   bool uniform_weight = false;  // every update counts once
@@ -54,6 +57,7 @@ struct UpdateCodecOptions {
   // Updates carry kClipBitScalar as well.
   bool clip_bit = false;
 
+  bool is_evaluation() const { return shared_size == 0; }
   bool operator==(const UpdateCodecOptions&) const = default;
 };
 
@@ -75,7 +79,7 @@ class UpdateCodec {
   // Rounding moves a value by less than this.
   double value_step() const;
 
-  // INVALID_ARGUMENT: another section or other scalars than a training update
+  // INVALID_ARGUMENT: another section or other scalars than such an update
   // has, a NaN or infinity, a value off the grid. OUT_OF_RANGE: more examples
   // than weight_bound.
   absl::StatusOr<std::vector<ModularVector>> Encode(const Update& update,
@@ -104,7 +108,7 @@ class UpdateCodec {
   int fraction_bits_;        // of the plain aggregator
   int value_fraction_bits_;  // of one value's integer
   Modulus value_modulus_;
-  std::optional<Quantizer> values_;  // absent: on the grid
+  std::optional<Quantizer> values_;  // absent: on the grid, or no values
   Quantizer scalars_;
 };
 

@@ -36,8 +36,14 @@ void SecureStreamCall::Send(v1::SecaggDeviceMessage message) {
 
 void SecureStreamCall::Close() {
   MutexLock lock(&mutex_);
+  if (closing_) return;
   closing_ = true;
   MaybeWrite();
+  if (self_ == nullptr) return;  // done already
+  cut_off_.Set(std::chrono::system_clock::now() + kEndsWithin,
+               [self = self_](bool not_ended) {
+                 if (not_ended) self->context_.TryCancel();
+               });
 }
 
 void SecureStreamCall::OnWriteDone(bool ok) {
@@ -70,7 +76,10 @@ void SecureStreamCall::OnReadDone(bool ok) {
 
 void SecureStreamCall::OnDone(const grpc::Status& status) {
   done_(&context_, status);
-  const std::shared_ptr<SecureStreamCall> last = std::move(self_);
+  std::shared_ptr<SecureStreamCall> last;
+  MutexLock lock(&mutex_);
+  last = std::move(self_);
+  cut_off_.Cancel();
 }
 
 }  // namespace mledge

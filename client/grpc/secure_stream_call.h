@@ -1,9 +1,11 @@
 #ifndef MLEDGE_CLIENT_GRPC_SECURE_STREAM_CALL_H_
 #define MLEDGE_CLIENT_GRPC_SECURE_STREAM_CALL_H_
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/support/client_callback.h>
 
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -46,7 +48,11 @@ class SecureStreamCall final
   // Sends what waits, if nothing is being sent.
   void MaybeWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // A coordinator that does not end a stream that this side has closed.
+  static constexpr std::chrono::seconds kEndsWithin{2};
+
   grpc::ClientContext context_;
+  grpc::Alarm cut_off_;
   const OnMessage on_message_;
   const Done done_;
   std::shared_ptr<SecureStreamCall> self_;

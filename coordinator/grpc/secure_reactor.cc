@@ -37,16 +37,39 @@ void SecureReactor::OnReadDone(bool ok) {
   environment_.executor->Schedule([this] { Handle(); });
 }
 
+// What the coordinator holds of the stream; shared by the copies of its sink.
+struct SecureReactor::SinkEnd {
+  explicit SinkEnd(std::shared_ptr<Link> to) : link(std::move(to)) {}
+  ~SinkEnd() {
+    MutexLock lock(&link->mutex);
+    if (link->reactor != nullptr) link->reactor->Dropped();
+  }
+  const std::shared_ptr<Link> link;
+};
+
 absl::Status SecureReactor::Join() {
   MLEDGE_ASSIGN_OR_RETURN(
-      stream_,
-      environment_.coordinator->JoinSecureAggregation(
-          environment_.clock->TimeNow(), device_.peer, request_.join(),
-          [link = link_](const v1::SecureAggregationResponse& response) {
-            MutexLock lock(&link->mutex);
-            if (link->reactor != nullptr) link->reactor->Take(response);
-          }));
+      stream_, environment_.coordinator->JoinSecureAggregation(
+                   environment_.clock->TimeNow(), device_.peer, request_.join(),
+                   [end = std::make_shared<const SinkEnd>(link_)](
+                       const v1::SecureAggregationResponse& response) {
+                     MutexLock lock(&end->link->mutex);
+                     SecureReactor* const reactor = end->link->reactor;
+                     if (reactor != nullptr) reactor->Take(response);
+                   }));
   return absl::OkStatus();
+}
+
+void SecureReactor::Dropped() {
+  MutexLock lock(&mutex_);
+  dropped_ = true;
+  // The result still leaves; what is being worked on may end it otherwise.
+  if (!saw_result_ && !is_working_) End(NothingMoreToSay());
+}
+
+absl::Status SecureReactor::NothingMoreToSay() {
+  return absl::UnavailableError(
+      "the coordinator has ended this stream; the device may come again");
 }
 
 void SecureReactor::Handle() {
@@ -64,6 +87,8 @@ void SecureReactor::Handle() {
   is_working_ = false;
   if (!status.ok()) {
     End(std::move(status));
+  } else if (dropped_ && !saw_result_) {
+    End(NothingMoreToSay());
   } else if (!over_) {
     StartRead(&request_);
   }

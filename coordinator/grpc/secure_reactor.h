@@ -41,9 +41,14 @@ class SecureReactor final
     SecureReactor* reactor ABSL_GUARDED_BY(mutex) = nullptr;
   };
 
+  struct SinkEnd;
+
   void Handle();
   absl::Status Join();
   void Take(const v1::SecureAggregationResponse& response);
+  // The coordinator has no more to say here.
+  void Dropped();
+  static absl::Status NothingMoreToSay();
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void End(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MaybeConclude() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -62,6 +67,7 @@ class SecureReactor final
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   bool is_writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool is_working_ ABSL_GUARDED_BY(mutex_) = false;
+  bool dropped_ ABSL_GUARDED_BY(mutex_) = false;
   bool saw_result_ ABSL_GUARDED_BY(mutex_) = false;
   bool over_ ABSL_GUARDED_BY(mutex_) = false;  // nothing more to write
   bool concluding_ ABSL_GUARDED_BY(mutex_) = false;

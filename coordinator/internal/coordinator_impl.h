@@ -212,12 +212,15 @@ class CoordinatorImpl final : public Coordinator {
   void PassOnMaskedInput(UploadInHand upload) ABSL_LOCKS_EXCLUDED(mutex_);
   void RunSecureSession(TaskContext& context, const SecureSessionJob& job)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  void SecureSessionEnded(TaskContext& context, RoundNumber round,
+  void SecureSessionEnded(TaskContext& context, const SecureSessionJob& job,
                           SecureSessions::Result result)
       ABSL_LOCKS_EXCLUDED(mutex_);
   void SaveSecureSum(TaskContext& context, RoundNumber round,
                      std::shared_ptr<SecureSessions::Result> result)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  // That they are in a sum, once the batch under way is durable.
+  void TellCounted(TaskContext& context, const SecureSessionEnd& end)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TellEndOfAssignment(TaskContext& context, const AssignmentRecord& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -253,6 +253,7 @@ v1::TaskSummary CoordinatorImpl::Summarize(const TaskContext& context) const {
   summary.set_submitted_by(record.submitted_by);
   summary.set_bytes_received(record.bytes_received);
   summary.set_bytes_sent(context.bytes_sent->load());
+  summary.set_skipped_evaluations(run.skipped_evaluations());
   summary.set_hindrance(run.Hindrance());
   return summary;
 }

@@ -170,8 +170,7 @@ CoordinatorImpl::JoinSecureAggregation(absl::Time now, const Peer& peer,
   if (located.context == nullptr) {
     result = ResultOfEnded(located.record, "");
   } else if (TaskContext& context = *located.context;
-             !context.run->plan().secure ||
-             located.record.kind != AssignmentKind::kTrain) {
+             !context.run->plan().IsSecure(located.record.kind)) {
     return absl::InvalidArgumentError(
         StrCat("assignment ", id.value(), " has no secure aggregation"));
   } else {
@@ -181,26 +180,22 @@ CoordinatorImpl::JoinSecureAggregation(absl::Time now, const Peer& peer,
       return absl::UnavailableError(
           "the end of this assignment is being written; try again later");
     }
-    absl::StatusOr<TaskRun::Readiness> readiness =
-        context.run->DeviceReady(now, id);
-    if (absl::IsNotFound(readiness.status())) {
-      // Its round and the next one have ended since it was looked up.
-      result = UploadResultOf(UpdateOutcome::kTooLate, located.record, "");
-      readiness = TaskRun::Readiness();
-    }
-    MLEDGE_RETURN_IF_ERROR(readiness.status());
-    if (readiness->waits) {
+    TaskRun::Readiness readiness = context.run->DeviceReady(now, id);
+    if (readiness.waits) {
       const uint64_t number = ++last_stream_;
       context.secure_streams[id] = number;
       WithSessions(context, [=](SecureSessions& sessions) {
         sessions.Join(now, id, peer.id, number, sink);
       });
       stream = std::make_unique<Stream>(this, &context, id, number);
-    } else if (!result.has_value()) {
-      result = ResultOfEnded(*context.run->FindAssignment(id),
-                             context.run->FailureOf(id));
+    } else if (const AssignmentRecord* const record =
+                   context.run->FindAssignment(id)) {
+      result = ResultOfEnded(*record, context.run->FailureOf(id));
+    } else {
+      // Its round and the next one have ended since it was looked up.
+      result = UploadResultOf(UpdateOutcome::kTooLate, located.record, "");
     }
-    Apply(context, std::move(readiness->effects));
+    Apply(context, std::move(readiness.effects));
     Settle();
   }
   RunGathered();
@@ -231,9 +226,7 @@ void CoordinatorImpl::LeaveStream(TaskContext& context, const AssignmentId& id,
 
 void CoordinatorImpl::TellEndOfAssignment(TaskContext& context,
                                           const AssignmentRecord& record) {
-  if (context.secure == nullptr || record.kind != AssignmentKind::kTrain) {
-    return;
-  }
+  if (!context.run->plan().IsSecure(record.kind)) return;
   context.secure_streams.erase(record.id);
   // Who was counted is told by the session.
   if (record.state == AssignmentState::kAcknowledged) return;
@@ -250,10 +243,7 @@ std::optional<v1::UploadResult> CoordinatorImpl::JudgeMaskedInput(
     const TaskContext& context, AssignmentKind kind,
     const v1::UploadHeader& header) const {
   const bool masked = !header.session().empty();
-  // Evaluators report in the clear.
-  if (masked == (context.secure != nullptr && kind == AssignmentKind::kTrain)) {
-    return std::nullopt;
-  }
+  if (masked == context.run->plan().IsSecure(kind)) return std::nullopt;
   return MakeUploadResult(
       v1::UploadResult::REFUSED,
       masked ? StrCat("assignment ", header.assignment_id(),
@@ -294,7 +284,8 @@ void CoordinatorImpl::PassOnMaskedInput(UploadInHand upload) {
         }
         if (result->outcome() == v1::UploadResult::RECEIVED) {
           MutexLock lock(&mutex_);
-          held->context->run->MaskedInputArrived(held->header.size_in_bytes());
+          held->context->run->MaskedInputArrived(id,
+                                                 held->header.size_in_bytes());
         }
         held->done(*std::move(result));
       });
@@ -317,30 +308,56 @@ void CoordinatorImpl::RunSecureSession(TaskContext& context,
       session.version_entries.push_back(Sha256Of(statement.payload()));
     }
   }
-  absl::StatusOr<std::unique_ptr<Aggregator>> sum = MakeTrainingSum(context);
+  absl::StatusOr<std::unique_ptr<Aggregator>> sum =
+      job.kind == AssignmentKind::kTrain
+          ? MakeTrainingSum(context)
+          : absl::StatusOr<std::unique_ptr<Aggregator>>(
+                MakeEvaluationSum(context.run->plan().evaluation_devices));
   CHECK(sum.ok()) << sum.status();  // the same was made when it was loaded
-  context.secure->Begin(
-      now, std::move(session), *std::move(sum),
-      [this, &context, round = job.round](SecureSessions::Result result) {
-        SecureSessionEnded(context, round, std::move(result));
-      });
+  context.secure->Begin(now, std::move(session), *std::move(sum),
+                        [this, &context, job](SecureSessions::Result result) {
+                          SecureSessionEnded(context, job, std::move(result));
+                        });
 }
 
 void CoordinatorImpl::SecureSessionEnded(TaskContext& context,
-                                         RoundNumber round,
+                                         const SecureSessionJob& job,
                                          SecureSessions::Result result) {
-  if (result.status.ok()) {
-    SaveSecureSum(context, round,
+  if (result.status.ok() && job.kind == AssignmentKind::kTrain) {
+    SaveSecureSum(context, job.round,
                   std::make_shared<SecureSessions::Result>(std::move(result)));
     return;
   }
   {
     MutexLock lock(&mutex_);
-    Apply(context, context.run->SecureSessionAborted(
-                       now_, result.end, std::string(result.status.message())));
+    if (result.status.ok()) {
+      // The sum is what the evaluation says, and is stored with its event.
+      Apply(context, context.run->SecureEvaluationDone(now_, result.end,
+                                                       result.sum->sum()));
+      TellCounted(context, result.end);
+    } else {
+      Apply(context,
+            context.run->SecureSessionAborted(
+                now_, result.end, std::string(result.status.message())));
+    }
     Settle();
   }
   RunGathered();
+}
+
+void CoordinatorImpl::TellCounted(TaskContext& context,
+                                  const SecureSessionEnd& end) {
+  std::vector<AssignmentId> counted;
+  for (const auto& [id, content] : end.counted) counted.push_back(id);
+  unrecorded_.insert(counted.begin(), counted.end());
+  batch_.then.push_back([this, secure = context.secure, now = now_,
+                         counted = std::move(counted)] {
+    {
+      MutexLock now_recorded(&mutex_);
+      for (const AssignmentId& id : counted) unrecorded_.erase(id);
+    }
+    secure->Saved(now);
+  });
 }
 
 void CoordinatorImpl::SaveSecureSum(
@@ -364,21 +381,9 @@ void CoordinatorImpl::SaveSecureSum(
     } else {
       context.sum = std::move(result->sum);
       context.sum_round = round;
-      for (const auto& [id, content] : result->end.counted) {
-        unrecorded_.insert(id);
-      }
       Apply(context, context.run->SecureSessionDone(now_, result->end, *saved));
-      batch_.then.push_back(
-          [this, secure = context.secure, now = now_, result] {
-            {
-              MutexLock now_recorded(&mutex_);
-              for (const auto& [id, content] : result->end.counted) {
-                unrecorded_.erase(id);
-              }
-            }
-            EndBlobUse();
-            secure->Saved(now);
-          });
+      batch_.then.push_back([this] { EndBlobUse(); });
+      TellCounted(context, result->end);
       Settle();
     }
   }

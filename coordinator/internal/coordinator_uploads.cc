@@ -82,12 +82,8 @@ absl::StatusOr<Coordinator::UploadStart> CoordinatorImpl::BeginUpload(
   uint64_t most = options_.maximum_update_bytes;
   {
     MutexLock lock(&mutex_);
-    absl::StatusOr<std::optional<UpdateOutcome>> judged =
+    const std::optional<UpdateOutcome> outcome =
         context.run->Judge(now, id, *content);
-    // Its round and the next one have ended since it was looked up.
-    if (absl::IsNotFound(judged.status())) judged = UpdateOutcome::kTooLate;
-    MLEDGE_RETURN_IF_ERROR(judged.status());
-    const std::optional<UpdateOutcome> outcome = *judged;
     if (outcome == UpdateOutcome::kAgain && unrecorded_.contains(id)) {
       // It counts here, and will for good once the record is on the disk.
       const absl::Status why = MayPass(commit_status_);
@@ -226,10 +222,6 @@ void CoordinatorImpl::CountUpload(UploadInHand upload,
     MutexLock lock(&mutex_);
     absl::StatusOr<TaskRun::Arrival> arrival = run.UpdateArrived(
         now_, record.id, upload.content, upload.header.size_in_bytes(), update);
-    if (absl::IsNotFound(arrival.status())) {
-      // Its round and the next one have ended while it arrived.
-      arrival = TaskRun::Arrival{.outcome = UpdateOutcome::kTooLate};
-    }
     failed = arrival.status();
     if (arrival.ok()) {
       const UpdateOutcome outcome = arrival->outcome;
@@ -272,10 +264,8 @@ void CoordinatorImpl::FailUpload(UploadInHand upload, const absl::Status& why) {
     const TaskRun& run = *upload.context->run;
     // When the round closes, what is spooled for it goes, also from under an
     // upload that is about to end.
-    const absl::StatusOr<std::optional<UpdateOutcome>> outcome =
-        run.Judge(now_, upload.assignment.id, upload.content);
-    if (absl::IsNotFound(outcome.status()) ||
-        (outcome.ok() && *outcome == UpdateOutcome::kTooLate)) {
+    if (run.Judge(now_, upload.assignment.id, upload.content) ==
+        UpdateOutcome::kTooLate) {
       result = UploadResultOf(UpdateOutcome::kTooLate, upload.assignment, "");
     }
   }
@@ -298,9 +288,7 @@ void CoordinatorImpl::RefuseUpload(UploadInHand upload,
     MutexLock lock(&mutex_);
     TaskRun& run = *upload.context->run;
     // What was acknowledged before stays; only an open assignment fails.
-    const absl::StatusOr<std::optional<UpdateOutcome>> outcome =
-        run.Judge(now_, record.id, upload.content);
-    if (outcome.ok() && !outcome->has_value()) {
+    if (!run.Judge(now_, record.id, upload.content).has_value()) {
       Apply(*upload.context, run.DeviceFails(now_, record.id, reason));
       batch_.discard.push_back(record.id);
     }

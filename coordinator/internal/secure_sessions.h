@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,28 +20,40 @@
 #include "mledge/aggregation/secagg/update_codec.h"
 #include "mledge/coordinator/coordinator.h"
 #include "mledge/coordinator/effects.h"
-#include "mledge/coordinator/round.h"
+#include "mledge/coordinator/internal/secure_streams.h"
+#include "mledge/coordinator/secure_gathering.h"
 #include "mledge/core/executor.h"
 #include "mledge/core/ids.h"
 #include "mledge/core/sha256.h"
 
 // One task's secure aggregation as the driver runs it: the streams of the
-// devices that hold a finished update, and the session under way, which is a
-// sans-I/O SecaggServer. Everything runs on one sequential executor, so that a
-// session's arithmetic stalls nobody else; calls return at once. Hold it in a
-// shared_ptr: answers of the registrar may come late. Thread-safe.
+// devices that hold a finished update or evaluation, and the session under way,
+// which is a sans-I/O SecaggServer. Sessions of rounds and of evaluations
+// follow one another under one count of numbers. Everything runs on one
+// sequential executor, so that a session's arithmetic stalls nobody else; calls
+// return at once. Hold it in a shared_ptr: answers of the registrar may come
+// late. Thread-safe.
 
 namespace mledge {
 
 class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
  public:
+  // What the sessions of one kind of assignment add up, and among how many.
+  struct Terms {
+    secagg::UpdateCodecOptions codec;
+    int64_t largest_group = 0;  // 0: one group
+    int64_t least_devices = 1;
+    int64_t least_alive = 1;
+
+    int64_t maximum_devices() const { return codec.maximum_updates; }
+  };
   struct Options {
     Digest task;  // SHA-256 of the signed task's payload
     Digest package;
-    secagg::UpdateCodecOptions codec;
+    // Sizes of session and groups are those of the terms.
     secagg::ServerOptions server;
-    int64_t least_devices = 1;
-    int64_t least_alive = 1;
+    Terms training;
+    std::optional<Terms> evaluation;  // where devices evaluate
   };
   struct Environment {
     const SecureAggregationServices* services = nullptr;
@@ -64,12 +77,10 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
   SecureSessions(Options options, Environment environment);
   ~SecureSessions();
 
-  // Streams.
+  // Streams: see secure_streams.h.
   void Join(absl::Time now, const AssignmentId& assignment,
             const DeviceId& device, uint64_t stream,
             Coordinator::SecureSink sink);
-  // Only if it is the assignment's stream still: a device may have opened
-  // another.
   void Leave(const AssignmentId& assignment, uint64_t stream);
   // `pending` dies when the message was looked at.
   void OnMessage(absl::Time now, const AssignmentId& assignment,
@@ -78,6 +89,8 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
   // The assignment has ended: tells the device, if it still listens.
   void EndAssignment(const AssignmentId& assignment,
                      const v1::UploadResult& result);
+  // The coordinator shuts down: devices come back to the next one.
+  void EndStreams();
 
   // Sessions.
   struct Session {
@@ -88,14 +101,15 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
   struct Result {
     // OK: there is a sum of `end.counted`.
     absl::Status status;
-    Round::SessionEnd end;
+    SecureSessionEnd end;
     std::unique_ptr<Aggregator> sum;
   };
   using Done = std::function<void(Result)>;
-  // One at a time. `done` runs once, on the executor. `sum`: an empty one.
+  // One at a time, and only once the end of the last one is on disk. `done`
+  // runs once, on the executor. `sum`: an empty one.
   void Begin(absl::Time now, Session session, std::unique_ptr<Aggregator> sum,
              Done done);
-  // The sum of the last session is on disk: its devices are told.
+  // The end of the last session is on disk: its devices are told.
   void Saved(absl::Time now);
   // The task has ended.
   void Abort(absl::Time now, const std::string& reason);
@@ -111,15 +125,25 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
   void Stop();
 
  private:
-  struct Stream {
-    DeviceId device;
-    uint64_t number = 0;
-    Coordinator::SecureSink sink;
+  // Terms of sessions, with what follows from them.
+  struct Kind {
+    Terms terms;
+    secagg::UpdateCodec codec;
   };
+  static absl::Duration LifetimeOf(const secagg::ServerOptions& options);
+  static absl::StatusOr<Kind> MakeKind(const secagg::ServerOptions& server,
+                                       const Terms& terms);
 
   // All on the executor.
   void Run(std::function<void()> work);
-  absl::Status Prepare(absl::Time now);
+  const Kind& KindOfSession() const;
+  // Runs `next` with the answer, unless the session is over by then.
+  template <typename T>
+  std::function<void(absl::StatusOr<T>)> InSession(
+      absl::Time now,
+      std::function<void(absl::Time now, absl::StatusOr<T> answer)> next);
+  void OnRevocationList(absl::Time now, absl::StatusOr<v1::SignedMessage> list);
+  absl::Status TakeRevocationList(absl::Time now, v1::SignedMessage list);
   void AppendBaseVersion(absl::Time now);
   void Offer(absl::Time now, absl::StatusOr<VersionLogHead> head);
   absl::StatusOr<secagg::Offer> MakeOffer(absl::Time now,
@@ -142,20 +166,25 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
           pass_on);
   bool EveryGroupHasEnded() const;
   void Lose(const std::vector<secagg::LostDevice>& devices);
+  // Before there is a server.
+  void GiveUp(const absl::Status& why);
   void Finish();
-  bool InSession(const AssignmentId& assignment) const;
+  void TellCounted(absl::Time now);
+  bool IsMember(const AssignmentId& assignment) const;
   absl::Time Now(absl::Time now) const;
 
   const Options options_;
   const Environment environment_;
 
-  std::map<AssignmentId, Stream> streams_;
+  const Kind training_;
+  const std::optional<Kind> evaluation_;
+
+  SecureStreams streams_;
   std::optional<v1::SignedMessage> revocation_list_;
-  std::unique_ptr<secagg::CertificateMembers> members_;
-  uint64_t revocation_list_number_ = 0;
+  std::unique_ptr<secagg::CertificateMembers> members_;  // by that list
 
   // The session under way.
-  std::unique_ptr<Session> session_;
+  std::unique_ptr<const Session> session_;
   std::unique_ptr<secagg::SecaggServer> server_;
   std::map<DeviceId, AssignmentId> assignment_of_;
   std::map<AssignmentId, Digest> inputs_;
@@ -169,6 +198,24 @@ class SecureSessions : public std::enable_shared_from_this<SecureSessions> {
 
   SequentialExecutor executor_;  // last: its work uses all of the above
 };
+
+template <typename T>
+std::function<void(absl::StatusOr<T>)> SecureSessions::InSession(
+    absl::Time now,
+    std::function<void(absl::Time now, absl::StatusOr<T> answer)> next) {
+  return [weak = weak_from_this(), now, number = session_->job.session_number,
+          next = std::move(next)](absl::StatusOr<T> answer) {
+    const std::shared_ptr<SecureSessions> self = weak.lock();
+    if (self == nullptr) return;
+    self->Run([raw = self.get(), now, number, next,
+               answer = std::move(answer)]() mutable {
+      if (raw->session_ != nullptr &&
+          raw->session_->job.session_number == number) {
+        next(raw->Now(now), std::move(answer));
+      }
+    });
+  };
+}
 
 }  // namespace mledge
 

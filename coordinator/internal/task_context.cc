@@ -1,7 +1,6 @@
 #include "mledge/coordinator/internal/task_context.h"
 
 #include <algorithm>
-#include <limits>
 #include <optional>
 #include <utility>
 
@@ -42,31 +41,58 @@ std::optional<std::string> DescribeBadValue(const ParameterLayout& layout,
                 "; the task's bound (aggregation.value_bound) is ", bound);
 }
 
-SecureSessions::Options ResolveSecureAggregation(
-    const TaskContext& context, const Digest& package,
-    int64_t registrar_sessions_per_day) {
-  const v1::Task& task = context.task;
+// `shared_size` 0: of evaluations.
+SecureSessions::Terms ResolveTerms(const v1::Task& task, int64_t shared_size,
+                                   int64_t devices, int64_t minimum) {
   const v1::SecureAggregation& secure = task.secure_aggregation();
   const v1::Aggregation& aggregation = task.aggregation();
-  SecureSessions::Options options;
-  options.task = context.task_sha256;
-  options.package = package;
-  options.codec = {
-      .shared_size = context.layout->shared_size(),
+  SecureSessions::Terms terms;
+  terms.codec = {
+      .shared_size = shared_size,
       .value_bound = aggregation.value_bound(),
       .weight_bound = aggregation.weight_bound(),
       .uniform_weight = aggregation.weighting() == v1::Aggregation::UNIFORM,
-      .maximum_updates = task.cohort().size(),
+      .maximum_updates = devices,
       .value_bits = secure.value_bits()};
+  terms.largest_group = secure.group_size() < devices ? secure.group_size() : 0;
+  terms.least_devices = std::max<int64_t>(
+      secagg::kFewestClients, terms.largest_group > 0
+                                  ? std::min(minimum, terms.largest_group / 2)
+                                  : minimum);
+  terms.least_alive = std::max<int64_t>(2, secure.least_alive());
+  return terms;
+}
+
+// Of training.
+SecureSessions::Terms ResolveTrainingTerms(const TaskContext& context,
+                                           const TaskPlan& plan) {
+  SecureSessions::Terms terms = ResolveTerms(
+      context.task, context.layout->shared_size(), plan.target, plan.minimum);
   if (context.private_task != nullptr) {
     const PrivateTask& of = *context.private_task;
-    options.codec.shared_size = of.dimension;
-    options.codec.value_bound = of.value_bound;
-    options.codec.weight_bound = 1;
-    options.codec.value_bits = 0;
-    options.codec.grid = {.fraction_bits = of.fraction_bits,
-                          .modulus_bits = of.modulus_bits.value_or(32)};
-    options.codec.clip_bit = of.count_noise.has_value();
+    terms.codec.shared_size = of.dimension;
+    terms.codec.value_bound = of.value_bound;
+    terms.codec.weight_bound = 1;
+    terms.codec.value_bits = 0;
+    terms.codec.grid = {.fraction_bits = of.fraction_bits,
+                        .modulus_bits = of.modulus_bits.value_or(32)};
+    terms.codec.clip_bit = of.count_noise.has_value();
+  }
+  return terms;
+}
+
+SecureSessions::Options ResolveSecureAggregation(
+    const TaskContext& context, const TaskPlan& plan, const Digest& package,
+    int64_t registrar_sessions_per_day) {
+  const v1::Task& task = context.task;
+  const v1::SecureAggregation& secure = task.secure_aggregation();
+  SecureSessions::Options options;
+  options.task = context.task_sha256;
+  options.package = package;
+  options.training = ResolveTrainingTerms(context, plan);
+  if (plan.IsSecure(AssignmentKind::kEvaluate)) {
+    options.evaluation =
+        ResolveTerms(task, 0, plan.evaluation_devices, plan.evaluation_minimum);
   }
   const absl::Duration step = absl::Seconds(secure.step_deadline().seconds()) +
                               absl::Nanoseconds(secure.step_deadline().nanos());
@@ -77,39 +103,29 @@ SecureSessions::Options ResolveSecureAggregation(
                                         ? secagg::ThreatModel::kSemiHonest
                                         : secagg::ThreatModel::kSemiMalicious,
                     .registrar_sessions_per_day = registrar_sessions_per_day,
-                    .maximum_devices = task.cohort().size(),
-                    .largest_group = secure.group_size() < task.cohort().size()
-                                         ? secure.group_size()
-                                         : 0,
                     .advertise_time = step,
                     .share_time = step,
                     .masked_input_time = step,
                     .consistency_time = step,
                     .unmask_time = step};
-  options.least_devices = std::max<int64_t>(
-      secagg::kFewestClients,
-      options.server.largest_group > 0
-          ? std::min(task.cohort().minimum(), options.server.largest_group / 2)
-          : task.cohort().minimum());
-  options.least_alive = std::max<int64_t>(2, secure.least_alive());
   return options;
 }
 
 void SetSecureAssignment(const SecureSessions::Options& options,
+                         const secagg::UpdateCodecOptions& codec,
                          v1::SecureAssignment* message) {
   message->set_task_sha256(options.task.ToBytes());
-  message->set_shared_size(options.codec.shared_size);
-  message->set_value_bound(options.codec.value_bound);
-  message->set_weight_bound(options.codec.weight_bound);
-  message->set_uniform_weight(options.codec.uniform_weight);
-  message->set_maximum_updates(options.codec.maximum_updates);
-  message->set_value_bits(options.codec.value_bits);
-  if (options.codec.grid.has_value()) {
-    message->mutable_grid()->set_fraction_bits(
-        options.codec.grid->fraction_bits);
-    message->mutable_grid()->set_modulus_bits(options.codec.grid->modulus_bits);
+  message->set_shared_size(codec.shared_size);
+  message->set_value_bound(codec.value_bound);
+  message->set_weight_bound(codec.weight_bound);
+  message->set_uniform_weight(codec.uniform_weight);
+  message->set_maximum_updates(codec.maximum_updates);
+  message->set_value_bits(codec.value_bits);
+  if (codec.grid.has_value()) {
+    message->mutable_grid()->set_fraction_bits(codec.grid->fraction_bits);
+    message->mutable_grid()->set_modulus_bits(codec.grid->modulus_bits);
   }
-  message->set_clip_bit(options.codec.clip_bit);
+  message->set_clip_bit(codec.clip_bit);
   message->set_semi_honest(options.server.threat_model ==
                            secagg::ThreatModel::kSemiHonest);
 }
@@ -184,14 +200,12 @@ absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
         std::make_shared<const PrivateTask>(std::move(resolved));
   }
   MLEDGE_ASSIGN_OR_RETURN(context.training_validator, MakeTrainingSum(context));
-  MLEDGE_ASSIGN_OR_RETURN(
-      context.evaluation_validator,
-      Aggregator::Create(EvaluationAggregationSpec(
-          std::numeric_limits<int32_t>::max(),
-          std::max<int64_t>(1, loaded.plan.evaluation_devices))));
+  context.evaluation_validator =
+      MakeEvaluationSum(loaded.plan.evaluation_devices);
   if (loaded.plan.secure) {
-    context.secure_options = ResolveSecureAggregation(
-        context, Sha256Of(package_file), options.registrar_sessions_per_day);
+    context.secure_options =
+        ResolveSecureAggregation(context, loaded.plan, Sha256Of(package_file),
+                                 options.registrar_sessions_per_day);
   }
   loaded.initial_parameters = std::move(package->package.initial_parameters);
   return loaded;
@@ -277,9 +291,12 @@ v1::Assignment MakeAssignmentMessage(const TaskContext& context,
     message.set_clip_norm(version->second.clip_norm > 0
                               ? version->second.clip_norm
                               : context.task.local_training().clip_norm());
-    if (context.secure_options.has_value()) {
-      SetSecureAssignment(*context.secure_options, message.mutable_secure());
-    }
+  }
+  if (context.run->plan().IsSecure(record.kind)) {
+    const SecureSessions::Options& options = *context.secure_options;
+    SetSecureAssignment(
+        options, train ? options.training.codec : options.evaluation->codec,
+        message.mutable_secure());
   }
   message.set_round_seed(
       RoundSeed(context.task.seed(), record.task, record.round).ToBytes());

@@ -1,5 +1,7 @@
 #include "mledge/coordinator/internal/task_events.h"
 
+#include <utility>
+
 #include "absl/time/time.h"
 
 namespace mledge {
@@ -57,6 +59,13 @@ v1::TaskEvent EvaluatedEvent(v1::TaskEvent event, const TaskPlan& plan,
   evaluated.set_metric(result.metric);
   evaluated.set_examples(result.examples);
   evaluated.set_metric_name(plan.metric_name);
+  return event;
+}
+
+v1::TaskEvent EvaluationSkippedEvent(v1::TaskEvent event, VersionNumber version,
+                                     std::string reason) {
+  event.mutable_evaluation_skipped()->set_version(version.value());
+  event.mutable_evaluation_skipped()->set_reason(std::move(reason));
   return event;
 }
 

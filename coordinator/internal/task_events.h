@@ -21,6 +21,8 @@ v1::TaskEvent RoundFailedEvent(v1::TaskEvent event, const Round& round);
 v1::TaskEvent EvaluatedEvent(v1::TaskEvent event, const TaskPlan& plan,
                              VersionNumber version,
                              const EvaluationSession::Result& result);
+v1::TaskEvent EvaluationSkippedEvent(v1::TaskEvent event, VersionNumber version,
+                                     std::string reason);
 v1::TaskEvent TaskEndedEvent(v1::TaskEvent event, const TaskRecord& record);
 
 }  // namespace mledge

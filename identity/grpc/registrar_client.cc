@@ -138,6 +138,12 @@ class GrpcRegistrarClient final : public RegistrarClient {
     return std::move(*response.mutable_revocation_list());
   }
 
+  void FetchRevocationList(
+      std::function<void(absl::StatusOr<v1::SignedMessage>)> done) override {
+    pool_->Schedule(
+        [this, done = std::move(done)] { done(GetRevocationList()); });
+  }
+
   absl::StatusOr<uint64_t> Revoke(const v1::RevokeRequest& request) override {
     MLEDGE_ASSIGN_OR_RETURN(const auto response,
                             Call<v1::RevokeResponse>(&Stub::Revoke, request));

@@ -60,6 +60,9 @@ class RegistrarClient : public Witness {
       const std::string& csr_pem) = 0;
   // Not yet verified: RevocationList::Parse does.
   virtual absl::StatusOr<v1::SignedMessage> GetRevocationList() = 0;
+  // The same without waiting; `done` as in Witness.
+  virtual void FetchRevocationList(
+      std::function<void(absl::StatusOr<v1::SignedMessage>)> done) = 0;
   virtual absl::StatusOr<uint64_t> Revoke(const v1::RevokeRequest& request) = 0;
   virtual absl::StatusOr<std::string> CreateEnrollmentToken(
       const Identity& identity, absl::Time expires_at) = 0;

@@ -13,7 +13,6 @@
 #include "mledge/privacy/accounting/internal/discrete_smoothing.h"
 #include "mledge/privacy/accounting/internal/gaussian_fold.h"
 #include "mledge/privacy/accounting/internal/loss_source.h"
-#include "mledge/privacy/accounting/rdp_accountant.h"
 
 namespace mledge {
 namespace {
@@ -245,20 +244,7 @@ absl::StatusOr<double> PldAccountant::Epsilon(double delta) const {
     }
     worst = std::max(worst, epsilon + 2 * losses.log_factor);
   }
-  if (std::isinf(worst) && options_.estimate == PldEstimate::kPessimistic) {
-    return EpsilonByRdp(delta);
-  }
   return worst;
-}
-
-absl::StatusOr<double> PldAccountant::EpsilonByRdp(double delta) const {
-  MLEDGE_ASSIGN_OR_RETURN(
-      RdpAccountant accountant,
-      RdpAccountant::Create({.adjacency = options_.adjacency}));
-  for (const CountedEvent& counted : events_) {
-    MLEDGE_RETURN_IF_ERROR(accountant.Compose(counted.event, counted.count));
-  }
-  return accountant.Epsilon(delta);
 }
 
 absl::StatusOr<double> PldAccountant::Delta(double epsilon) const {

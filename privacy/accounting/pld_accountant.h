@@ -54,8 +54,7 @@ class PldAccountant {
   // distribution; nothing is added then.
   absl::Status Compose(const PrivacyEvent& event, int64_t count = 1);
 
-  // ε at `delta`; infinite after a non-private event; RDP's bound where there
-  // is so little noise that no grid resolves the losses. INVALID_ARGUMENT for a
+  // ε at `delta`; infinite after a non-private event. INVALID_ARGUMENT for a
   // delta outside its domain.
   absl::StatusOr<double> Epsilon(double delta) const;
   // δ at `epsilon`.
@@ -68,9 +67,6 @@ class PldAccountant {
   explicit PldAccountant(Options options) : options_(options) {}
   // The two directions differ only where devices are sampled by coins.
   absl::StatusOr<std::vector<Losses>> Directions() const;
-
-  // Where no grid resolves the losses: a bound that holds as well.
-  absl::StatusOr<double> EpsilonByRdp(double delta) const;
 
   Options options_;
   std::vector<accounting_internal::CountedEvent> events_;

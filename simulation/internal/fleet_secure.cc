@@ -66,9 +66,9 @@ void Fleet::Do(int64_t device, AggregateSecurely effect) {
     return;
   }
   aggregation.vanishes_before = options_.model->VanishesBeforeStep(
-      IdOf(device).value(), effect.assignment.ordinal(), kSteps);
-  aggregation.randomness = options_.secure->RandomnessOf(
-      IdOf(device).value(), effect.assignment.ordinal());
+      IdOf(device).value(), effect.assignment, kSteps);
+  aggregation.randomness =
+      options_.secure->RandomnessOf(IdOf(device).value(), effect.assignment);
   absl::StatusOr<std::unique_ptr<SecureParticipation>> participation =
       MakeParticipation(device, effect.assignment, *aggregation.randomness);
   if (!participation.ok()) {

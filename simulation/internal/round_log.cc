@@ -44,6 +44,15 @@ void RoundLog::Add(const v1::TaskEvent& event, absl::Time now,
     Release();
     return;
   }
+  if (event.has_evaluation_skipped()) {
+    for (RoundMetrics& row : waiting_) {
+      if (row.version == event.evaluation_skipped().version()) {
+        row.evaluation_skipped = true;
+      }
+    }
+    Release();
+    return;
+  }
   if (event.has_evaluated()) {
     const v1::Evaluated& evaluated = event.evaluated();
     bool found = false;
@@ -66,6 +75,7 @@ void RoundLog::Add(const v1::TaskEvent& event, absl::Time now,
 
 void RoundLog::Release() {
   while (!waiting_.empty() && (!Evaluates(waiting_.front().round) ||
+                               waiting_.front().evaluation_skipped ||
                                waiting_.front().evaluation_loss.has_value())) {
     rows_.push_back(waiting_.front());
     if (options_.on_round) options_.on_round(rows_.back());

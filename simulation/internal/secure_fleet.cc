@@ -67,8 +67,8 @@ absl::StatusOr<std::unique_ptr<SecureFleet>> SecureFleet::Create(
 SecureAggregationServices SecureFleet::services() {
   SecureAggregationServices services;
   services.witness = witness_.get();
-  services.revocation_list = [this] {
-    return registrar_->CurrentRevocationList(clock_.TimeNow());
+  services.revocation_list = [this](auto done) {
+    done(registrar_->CurrentRevocationList(clock_.TimeNow()));
   };
   services.root_pem = signers_.root_pem;
   services.issuers_pem = {signers_.registrar.certificate().ToPem()};
@@ -100,7 +100,15 @@ absl::StatusOr<const secagg::MemberSigner*> SecureFleet::SignerOf(
 }
 
 std::unique_ptr<SecureFleet::Randomness> SecureFleet::RandomnessOf(
-    const std::string& device, int64_t ordinal) const {
+    const std::string& device, const v1::Assignment& assignment) const {
+  // Evaluations do not move the ordinal, and there is one a round.
+  if (assignment.kind() == v1::Assignment::EVALUATE) {
+    const int64_t round = assignment.round();
+    return std::unique_ptr<Randomness>(
+        new Randomness{.keys = {seed_, device, round, "secure-evaluation"},
+                       .rounding = {seed_, device, round, "sums-rounding"}});
+  }
+  const int64_t ordinal = assignment.ordinal();
   return std::unique_ptr<Randomness>(
       new Randomness{.keys = {seed_, device, ordinal, "secure-aggregation"},
                      .rounding = {seed_, device, ordinal, "rounding"}});

@@ -55,8 +55,8 @@ class SecureFleet {
     return cryptography_.get();
   }
   // Of one device's one assignment.
-  std::unique_ptr<Randomness> RandomnessOf(const std::string& device,
-                                           int64_t ordinal) const;
+  std::unique_ptr<Randomness> RandomnessOf(
+      const std::string& device, const v1::Assignment& assignment) const;
 
  private:
   class VirtualClock final : public Clock {

@@ -222,9 +222,45 @@ TEST_F(DeviceSessionSecureTest, GroupsThatAreTooSmallAreRefused) {
   EXPECT_THAT(Refusal(world_.MakeAssignment()), HasSubstr("at most 10"));
 }
 
-TEST_F(DeviceSessionSecureTest, DeviceDoesNotEvaluateInTheClear) {
+// Where the operator wants evaluators, no device is asked for its numbers.
+TEST_F(DeviceSessionSecureTest, DeviceDoesNotDoTheEvaluatorsWork) {
   EXPECT_THAT(Refusal(world_.MakeAssignment(1, v1::Assignment::EVALUATE)),
-              HasSubstr("only evaluators do"));
+              HasSubstr("evaluated by evaluators"));
+}
+
+TEST_F(DeviceSessionSecureTest, DeviceEvaluatesInsideASumOnly) {
+  world_.task.mutable_evaluation()->set_where(v1::Evaluation::DEVICES);
+  world_.task.mutable_evaluation()->set_devices(25);
+  v1::Assignment assignment =
+      world_.MakeAssignment(1, v1::Assignment::EVALUATE);
+  EXPECT_EQ(assignment.secure().maximum_updates(), 25);
+  Effects effects = Work(assignment);
+  EXPECT_TRUE(Has<StartTraining>(effects));
+  effects = Persisted(Trained(effects));
+  EXPECT_FALSE(Has<Upload>(effects)) << "its numbers leave in the clear";
+  EXPECT_THAT(Only<AggregateSecurely>(effects).assignment,
+              EqualsProto(assignment));
+
+  MakeSession(SecureOptions());
+  assignment.clear_secure();
+  EXPECT_THAT(Refusal(assignment), HasSubstr("how this device's examples"));
+  // Nothing but the three sums, among as many devices as the operator said.
+  MakeSession(SecureOptions());
+  assignment = world_.MakeAssignment(1, v1::Assignment::EVALUATE);
+  assignment.mutable_secure()->set_shared_size(
+      world_.package.layout->shared_size());
+  EXPECT_THAT(Refusal(assignment), HasSubstr("secure.shared_size is"));
+  MakeSession(SecureOptions());
+  assignment = world_.MakeAssignment(1, v1::Assignment::EVALUATE);
+  assignment.mutable_secure()->set_maximum_updates(20);
+  EXPECT_THAT(Refusal(assignment), HasSubstr("secure.maximum_updates is 20"));
+}
+
+TEST_F(DeviceSessionSecureTest, EvaluationAmongTooFewIsRefused) {
+  world_.task.mutable_evaluation()->set_where(v1::Evaluation::DEVICES);
+  world_.task.mutable_evaluation()->set_devices(19);
+  EXPECT_THAT(Refusal(world_.MakeAssignment(1, v1::Assignment::EVALUATE)),
+              HasSubstr("at most 19 evaluations"));
 }
 
 TEST_F(DeviceSessionSecureTest, EvaluatorEvaluatesATaskWithSecureAggregation) {

@@ -189,16 +189,19 @@ class SessionWorld {
       *assignment.mutable_ledger() = ShowLedger(
           Sha256Of(complete.SerializeAsString()), /*entries=*/1, /*known=*/0);
     }
+    const bool training = kind == v1::Assignment::TRAIN;
     if (complete.secure_aggregation().mode() == v1::SecureAggregation::ON &&
-        kind == v1::Assignment::TRAIN) {
+        (training ||
+         complete.evaluation().where() == v1::Evaluation::DEVICES)) {
       v1::SecureAssignment& secure = *assignment.mutable_secure();
       secure.set_task_sha256(Sha256Of(complete.SerializeAsString()).ToBytes());
-      secure.set_shared_size(package.layout->shared_size());
+      secure.set_shared_size(training ? package.layout->shared_size() : 0);
       secure.set_value_bound(complete.aggregation().value_bound());
       secure.set_weight_bound(complete.aggregation().weight_bound());
       secure.set_uniform_weight(complete.aggregation().weighting() ==
                                 v1::Aggregation::UNIFORM);
-      secure.set_maximum_updates(complete.cohort().size());
+      secure.set_maximum_updates(training ? complete.cohort().size()
+                                          : complete.evaluation().devices());
       secure.set_value_bits(complete.secure_aggregation().value_bits());
       secure.set_semi_honest(complete.secure_aggregation().threat_model() ==
                              v1::SecureAggregation::SEMI_HONEST);

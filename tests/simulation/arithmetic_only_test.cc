@@ -73,6 +73,7 @@ void ExpectSameBits(const SimulationResult& a, const SimulationResult& b) {
     EXPECT_EQ(a.rounds[i].round, b.rounds[i].round);
     EXPECT_EQ(a.rounds[i].attempts, b.rounds[i].attempts);
     EXPECT_EQ(a.rounds[i].examples, b.rounds[i].examples);
+    EXPECT_EQ(a.rounds[i].evaluation_skipped, b.rounds[i].evaluation_skipped);
     EXPECT_EQ(a.rounds[i].assigned, b.rounds[i].assigned);
     EXPECT_EQ(a.rounds[i].bytes_up, b.rounds[i].bytes_up);
     EXPECT_EQ(a.rounds[i].bytes_down, b.rounds[i].bytes_down);
@@ -116,6 +117,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"Groups", 6, 0.15,
              "cohort { size: 18 minimum: 9 minimum_waiting: 18 } "
              "secure_aggregation { group_size: 9 }"},
+        Case{"EvaluationOnDevices", 9, 0.2,
+             "evaluation { where: DEVICES devices: 8 }"},
         // Enough devices for a circle in which not all are neighbours.
         Case{"Circle", 8, 0.2,
              "simulation { devices: 64 } cohort { size: 60 minimum: 30 } "

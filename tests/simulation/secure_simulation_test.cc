@@ -122,5 +122,44 @@ TEST(SecureSimulationTest, InfeasibleParametersAreRefusedAtOnce) {
                        HasSubstr("Lower aggregation.weight_bound")));
 }
 
+// Every device's numbers go through a sum: it is the one of the plain run.
+TEST(SecureSimulationTest, DevicesEvaluateInsideSums) {
+  const std::string on_devices =
+      " evaluation { where: DEVICES devices: 8 } cohort { minimum_waiting: 20 "
+      "}";
+  v1::Task plain_task = MakeTask(
+      "cohort { size: 10 minimum: 6 minimum_waiting: 20 } stop { rounds: 4 } "
+      "evaluation { where: DEVICES devices: 8 }");
+  const auto secure = Simulate(MakeOptions(SecureTask(on_devices)));
+  const auto plain = Simulate(MakeOptions(plain_task));
+  ASSERT_THAT(secure, IsOk());
+  ASSERT_THAT(plain, IsOk());
+  EXPECT_EQ(secure->state, v1::COMPLETED) << secure->reason;
+  ASSERT_THAT(secure->rounds, SizeIs(4));
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_FALSE(secure->rounds[i].evaluation_skipped);
+    ASSERT_TRUE(secure->rounds[i].evaluation_loss.has_value());
+    ASSERT_TRUE(plain->rounds[i].evaluation_loss.has_value());
+    EXPECT_NEAR(*secure->rounds[i].evaluation_loss,
+                *plain->rounds[i].evaluation_loss, 0.05);
+    EXPECT_NEAR(*secure->rounds[i].evaluation_metric,
+                *plain->rounds[i].evaluation_metric, 0.05);
+  }
+}
+
+TEST(SecureSimulationTest, EvaluationsThatLoseTooManyAreSkippedAndTheTaskEnds) {
+  const auto result = Simulate(MakeOptions(SecureTask(
+      "evaluation { where: DEVICES devices: 8 deadline { seconds: 60 } } "
+      "simulation { device_model { session_dropout_probability: 0.6 } }")));
+  ASSERT_THAT(result, IsOk());
+  EXPECT_EQ(result->state, v1::COMPLETED) << result->reason;
+  int skipped = 0;
+  for (const RoundMetrics& round : result->rounds) {
+    skipped += round.evaluation_skipped ? 1 : 0;
+    EXPECT_NE(round.evaluation_skipped, round.evaluation_loss.has_value());
+  }
+  EXPECT_GT(skipped, 0);
+}
+
 }  // namespace
 }  // namespace mledge

@@ -15,15 +15,17 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// The upper part of the distribution of the sum: the loss x = (first + i) step
-// has probability tilted[i] e^(log_moment - tilt x).
+// The upper part of the distribution of the sum: weight[i] e^log_scale is the
+// probability of the loss (first + i) step, tilting undone at the plan's
+// centre.
 struct ComposedLoss {
   double step = 0;
   int64_t first = 0;
   std::vector<double> tilted;
   double tilt = 0;
-  double log_moment = 0;  // K(tilt)
-  double extra = 0;       // infinite mass and what the window left out
+  double log_scale = 0;  // of e^(-λ (loss - centre)) tilted
+  double centre = 0;
+  double extra = 0;  // infinite mass and what the window left out
 };
 
 ComposedLoss Compose(const std::vector<CountedSource>& sources,
@@ -99,8 +101,10 @@ ComposedLoss Compose(const std::vector<CountedSource>& sources,
                        (uses + std::log2(static_cast<double>(length))) * 2 *
                        magnitudes / static_cast<double>(length);
 
-  ComposedLoss composed{
-      .step = step, .tilt = plan.tilt, .log_moment = log_moment};
+  ComposedLoss composed{.step = step,
+                        .tilt = plan.tilt,
+                        .log_scale = log_moment - plan.tilt * plan.centre,
+                        .centre = plan.centre};
   composed.first = static_cast<int64_t>(std::floor(plan.low / step)) - 1;
   composed.tilted.resize(length);
   for (size_t i = 0; i < length; ++i) {
@@ -123,53 +127,39 @@ ComposedLoss Compose(const std::vector<CountedSource>& sources,
   return composed;
 }
 
-// The sums over the losses from the top down to x of
-//   δ(ε) = extra + Σ P(y) - e^ε Σ P(y) e^(-y),
-// in units that move with x, so that nothing overflows however far it is from
-// the top.
+// log of Σ_{loss >= at} of both sums of
+//   δ(ε) = extra + Σ P(loss) - e^ε Σ P(loss) e^(-loss),
+// scaled by e^(-log_scale), added up from the top.
 class UpperSums {
  public:
   explicit UpperSums(const ComposedLoss& composed)
-      : composed_(composed),
-        next_(composed.tilted.size()),
-        decay_(std::exp(-composed.tilt * composed.step)),
-        weighted_decay_(std::exp(-(composed.tilt + 1) * composed.step)) {}
+      : composed_(composed), next_(composed.tilted.size()) {}
 
   // Takes in the next lower loss; false when none is left.
   bool Descend() {
     if (next_ == 0) return false;
     --next_;
-    probability_ = probability_ * decay_ + composed_.tilted[next_];
-    weighted_ = weighted_ * weighted_decay_ + composed_.tilted[next_];
+    const double offset = loss() - composed_.centre;
+    const double weight = composed_.tilted[next_];
+    if (weight > 0) {
+      probability_ += weight * std::exp(-composed_.tilt * offset);
+      weighted_ += weight * std::exp(-(composed_.tilt + 1) * offset);
+    }
     return true;
   }
   double loss() const {
     return composed_.step *
            static_cast<double>(composed_.first + static_cast<int64_t>(next_));
   }
-  // log of the unit of both sums.
-  double log_unit() const {
-    return composed_.log_moment - composed_.tilt * loss();
-  }
-  // log δ(ε), less what is extra, for ε between this loss and the one beneath.
-  double LogDelta(double epsilon) const {
-    return log_unit() +
-           std::log(std::max(
-               0.0, probability_ - std::exp(epsilon - loss()) * weighted_));
-  }
-  // The ε there at which that is `log_delta`.
-  double EpsilonAt(double log_delta) const {
-    return loss() + std::log((probability_ - std::exp(log_delta - log_unit())) /
-                             weighted_);
-  }
+  double probability() const { return probability_; }
+  // Σ P(loss) e^(centre - loss)
+  double weighted() const { return weighted_; }
 
  private:
   const ComposedLoss& composed_;
   size_t next_;
-  const double decay_;
-  const double weighted_decay_;
-  double probability_ = 0;  // Σ P(y)
-  double weighted_ = 0;     // Σ P(y) e^(x - y)
+  double probability_ = 0;
+  double weighted_ = 0;
 };
 
 bool IsSingleUse(const std::vector<CountedSource>& sources) {
@@ -214,15 +204,22 @@ struct Found {
 Found EpsilonOnGrid(const std::vector<CountedSource>& sources, double delta,
                     const Plan& plan, Rounding rounding) {
   const ComposedLoss composed = Compose(sources, plan, rounding);
-  if (!(composed.extra < delta)) return {kInfinity};
-  const double log_target = std::log(delta - composed.extra);
+  if (composed.extra >= delta) return {kInfinity};
+  // In units of e^log_scale.
+  const double target =
+      std::exp(std::log(delta - composed.extra) - composed.log_scale);
   UpperSums sums(composed);
   // δ falls as ε rises: the first loss, from the top, below which it is above
   // the target has the wanted ε between it and the loss beneath.
   while (sums.Descend()) {
     const double beneath = sums.loss() - composed.step;
-    if (sums.LogDelta(beneath) > log_target) {
-      return {std::max(0.0, sums.EpsilonAt(log_target))};
+    const double delta_beneath =
+        sums.probability() -
+        std::exp(beneath - composed.centre) * sums.weighted();
+    if (delta_beneath > target) {
+      return {std::max(
+          0.0, composed.centre +
+                   std::log((sums.probability() - target) / sums.weighted()))};
     }
     if (beneath < 0) return {0};
   }
@@ -233,13 +230,13 @@ Found DeltaOnGrid(const std::vector<CountedSource>& sources, double epsilon,
                   const Plan& plan, Rounding rounding) {
   const ComposedLoss composed = Compose(sources, plan, rounding);
   UpperSums sums(composed);
-  double delta = 0;
+  double scaled = 0;
   while (sums.Descend() && sums.loss() > epsilon) {
-    if (sums.loss() - composed.step <= epsilon) {
-      delta = std::exp(sums.LogDelta(epsilon));
-    }
+    scaled = sums.probability() -
+             std::exp(epsilon - composed.centre) * sums.weighted();
   }
-  return {std::min(1.0, composed.extra + delta)};
+  return {std::min(1.0, composed.extra + std::max(0.0, scaled) *
+                                             std::exp(composed.log_scale))};
 }
 
 // Halves the step (or more, as the differences suggest) until one more halving
@@ -276,9 +273,6 @@ double ComposedEpsilon(const std::vector<CountedSource>& sources, double delta,
   if (IsSingleUse(sources)) return SingleUseEpsilon(*sources[0].source, delta);
   Planner planner(sources, options);
   Plan plan = planner.ForDelta(delta);
-  if (plan.too_wide) {
-    return options.rounding == Rounding::kPessimistic ? kInfinity : 0;
-  }
   Found found = EpsilonOnGrid(sources, delta, plan, options.rounding);
   if (found.window_too_high && plan.tilt > 0) {
     plan = planner.Untilted();
@@ -303,9 +297,6 @@ double ComposedDelta(const std::vector<CountedSource>& sources, double epsilon,
                      const CompositionOptions& options) {
   if (IsSingleUse(sources)) return SingleUseDelta(*sources[0].source, epsilon);
   const Plan plan = Planner(sources, options).ForEpsilon(epsilon);
-  if (plan.too_wide) {
-    return options.rounding == Rounding::kPessimistic ? 1 : 0;
-  }
   const double delta =
       DeltaOnGrid(sources, epsilon, plan, options.rounding).value;
   if (plan.exact_grid || options.step > 0) return delta;

@@ -13,9 +13,6 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kPlanningPoints = 1024;
 // Points of the finest grid, and of the longest transform.
 constexpr double kMostPoints = 1 << 20;
-// Losses of one use that spread further than this mean no privacy to speak of,
-// and no grid resolves them.
-constexpr double kWidestLosses = 1e4;
 // A grid without rounding is taken where it is no longer than this.
 constexpr double kPointsWithoutRounding = 1 << 16;
 // Of the tilted probability, what may lie on either side of the window.
@@ -101,7 +98,6 @@ Plan Planner::ForDelta(double delta) {
   const auto epsilon = [&](double t) {
     return (cumulants_(t) - log_delta + LogChernoffFactor(t)) / t;
   };
-  if (plan_.too_wide) return plan_;
   plan_.slope = Minimize(1e-7, MostTilt(), epsilon);
   plan_.centre = epsilon(plan_.slope);
   Finish(log_delta);
@@ -112,7 +108,6 @@ Plan Planner::ForEpsilon(double epsilon) {
   // First to learn about how small δ is, then with tails to match.
   for (double log_delta : {-230.0, 0.0}) {
     Coarsen(LogTail(log_delta < 0 ? log_delta : LogDelta(epsilon)));
-    if (plan_.too_wide) return plan_;
     plan_.slope = Minimize(1e-7, MostTilt(), [&](double t) {
       return cumulants_(t) - t * epsilon + LogChernoffFactor(t);
     });
@@ -155,7 +150,6 @@ void Planner::Coarsen(double log_tail) {
                    log_tail, Rounding::kPessimistic),
         counted.count);
   }
-  plan_.too_wide = !(widest_ < kWidestLosses);
 }
 
 double Planner::MostTilt() const { return std::max(10.0, 1e5 / widest_); }

@@ -40,7 +40,6 @@ struct Plan {
   double high = 0;
   double above = 0;       // s > 0 for which Chernoff's bound at `high` is good
   double least_step = 0;  // that memory allows
-  bool too_wide = false;  // one use's losses are beyond any grid
   bool exact_grid = false;  // all losses are multiples of the step
 };
 

@@ -274,5 +274,53 @@ TEST(UpdateCodecTest, ClipBitsAreCountedInHalves) {
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("scalars")));
 }
 
+UpdateCodecOptions EvaluationOptions() {
+  UpdateCodecOptions options = Options();
+  options.shared_size = 0;
+  return options;
+}
+
+std::vector<Update> ThreeEvaluations() {
+  std::vector<Update> updates = ThreeUpdates();
+  for (Update& update : updates) update.sections.clear();
+  return updates;
+}
+
+TEST(UpdateCodecTest, EvaluationsAreOneSectionOfThreeScalars) {
+  const UpdateCodec codec = Make(EvaluationOptions());
+  ASSERT_THAT(codec.sections(), SizeIs(1));
+  EXPECT_EQ(codec.sections()[0].length, 3);
+  const absl::StatusOr<AggregationSum> sum =
+      codec.Decode(SumOf(codec, ThreeEvaluations()), 3);
+  ASSERT_THAT(sum, IsOk());
+  EXPECT_EQ(sum->count, 3);
+  EXPECT_EQ(sum->Scalar(kExamplesScalar), 618);
+  EXPECT_NEAR(sum->Scalar(kLossSumScalar), 340.75, 3 * 0.01);
+  EXPECT_EQ(sum->Scalar(kMetricSumScalar), 454);
+  // Sums of groups are formed in the plain aggregator.
+  const auto plain = Aggregator::Create(EvaluationAggregationSpec(1000, 10));
+  ASSERT_THAT(plain, IsOk());
+  ASSERT_THAT((*plain)->Merge(*sum), IsOk());
+  ASSERT_THAT((*plain)->Merge(*sum), IsOk());
+  EXPECT_EQ((*plain)->sum().Scalar(kExamplesScalar), 1236);
+}
+
+TEST(UpdateCodecTest, EvaluationsTakeNoUpdateAndTheOtherWayRound) {
+  RepeatableRandom random(1);
+  EXPECT_THAT(Make(EvaluationOptions()).Encode(ThreeUpdates()[0], random),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(Make(Options()).Encode(ThreeEvaluations()[0], random),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  Update large = ThreeEvaluations()[0];
+  large.scalars[0].value = 601;
+  EXPECT_THAT(
+      Make(EvaluationOptions()).Encode(large, random),
+      StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("601 examples")));
+  UpdateCodecOptions clipped = EvaluationOptions();
+  clipped.clip_bit = true;
+  EXPECT_THAT(UpdateCodec::Create(clipped),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
 }  // namespace
 }  // namespace mledge::secagg

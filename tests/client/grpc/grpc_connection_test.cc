@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <future>
 #include <optional>
@@ -473,6 +474,22 @@ TEST_F(SecureStreamTest, CoordinatorThatTalksOnAfterCloseIsCutOff) {
   cut_off.get_future().get();
   heard_->WaitForEnd().IgnoreError();
   EXPECT_TRUE(heard_->Wait(0).empty()) << "nobody listens any more";
+}
+
+TEST_F(SecureStreamTest, CoordinatorThatDoesNotEndAfterCloseIsCutOff) {
+  std::atomic<bool> was_cut_off = false;
+  service_.secure = [&](grpc::ServerContext* context,
+                        FakeDeviceService::SecureServerStream*) {
+    while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(5));
+    was_cut_off = true;
+    return grpc::Status::CANCELLED;
+  };
+  const auto connection = Connect();
+  Open(*connection)->Close();
+  for (int i = 0; i < 2000 && !was_cut_off; ++i) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  EXPECT_TRUE(was_cut_off);
 }
 
 TEST_F(SecureStreamTest, MaskedInputIsUploadedForItsSessionAndResumed) {

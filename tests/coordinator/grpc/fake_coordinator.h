@@ -86,6 +86,7 @@ class FakeCoordinator final : public Coordinator {
 
   // Greets with a revocation list, answers each message with an outcome that
   // repeats the device's words, and ends after "enough".
+  // After "drop it" the coordinator has nothing more to say.
   class EchoStream final : public SecureStream {
    public:
     EchoStream(FakeCoordinator* coordinator, SecureSink sink)
@@ -101,6 +102,10 @@ class FakeCoordinator final : public Coordinator {
     void OnMessage(absl::Time,
                    const v1::SecaggDeviceMessage& message) override {
       v1::SecureAggregationResponse response;
+      if (message.leave().reason() == "drop it") {
+        sink_ = nullptr;
+        return;
+      }
       if (message.leave().reason() == "enough") {
         response.mutable_result()->set_outcome(v1::UploadResult::TOO_LATE);
       } else {
@@ -112,7 +117,7 @@ class FakeCoordinator final : public Coordinator {
 
    private:
     FakeCoordinator* const coordinator_;
-    const SecureSink sink_;
+    SecureSink sink_;
   };
   absl::StatusOr<std::unique_ptr<SecureStream>> JoinSecureAggregation(
       absl::Time, const Peer& peer, const v1::SecureAggregationJoin& request,

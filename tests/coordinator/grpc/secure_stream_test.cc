@@ -86,6 +86,20 @@ TEST_F(SecureStreamTest, EndsWithTheDevice) {
   EXPECT_TRUE(StreamEnds(2));
 }
 
+// As for a stream that its device has replaced, and when it shuts down.
+TEST_F(SecureStreamTest, EndsWhenTheCoordinatorHasNothingMoreToSay) {
+  const auto call = Open();
+  ASSERT_TRUE(Join(*call, "assignment-of-device-1"));
+  v1::SecureAggregationResponse response;
+  ASSERT_TRUE(call->stream->Read(&response));
+  ASSERT_TRUE(Say(*call, "drop it"));
+  EXPECT_FALSE(call->stream->Read(&response));
+  const grpc::Status status = call->stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("may come again"));
+  EXPECT_TRUE(StreamEnds(1));
+}
+
 TEST_F(SecureStreamTest, RefusesWhatIsNoJoin) {
   const auto silent = Open();
   ASSERT_TRUE(Say(*silent, "hello"));

@@ -277,28 +277,6 @@ TEST(PldAccountantTest, ResolvesTinyDeltas) {
   }
 }
 
-// Hardly any noise: who is sampled at all is found out, with more probability
-// than delta allows. Losses of 10^11 must not overflow into a small epsilon.
-TEST(PldAccountantTest, HardlyAnyNoiseIsNeverCheap) {
-  for (double multiplier : {1e-6, 1e-3, 0.02, 0.05, 0.1}) {
-    for (double q : {1e-6, 0.5}) {
-      for (int64_t steps : {1, 2, 1000}) {
-        const PrivacyEvent event =
-            Repeated({PoissonSampledGaussianEvent{q, multiplier}}, steps);
-        const double epsilon = Epsilon(event, 1e-7);
-        // One sampled use shows with probability q; so does its loss, which is
-        // seldom far below its mean.
-        const double loss =
-            1 / (2 * multiplier * multiplier) - 6 / multiplier + std::log(q);
-        EXPECT_GE(epsilon, loss) << multiplier << ' ' << q << ' ' << steps;
-        EXPECT_LE(epsilon, RdpEpsilon(event, 1e-7, Adjacency::kAddOrRemoveOne) *
-                               (1 + 1e-9))
-            << multiplier << ' ' << q << ' ' << steps;
-      }
-    }
-  }
-}
-
 TEST(PldAccountantTest, NonPrivateIsInfinite) {
   EXPECT_EQ(
       Epsilon({ComposedEvent{{{GaussianEvent{1}}, {NonPrivateEvent{}}}, 1}},
