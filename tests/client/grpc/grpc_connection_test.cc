@@ -484,7 +484,8 @@ TEST_F(SecureStreamTest, CoordinatorThatDoesNotEndAfterCloseIsCutOff) {
     was_cut_off = true;
     return grpc::Status::CANCELLED;
   };
-  const auto connection = Connect();
+  Serve();
+  auto connection = Connect(device_);
   Open(*connection)->Close();
   for (int i = 0; i < 2000 && !was_cut_off; ++i) {
     absl::SleepFor(absl::Milliseconds(5));
