@@ -53,9 +53,11 @@ class SecureThreadsTest : public ::testing::Test {
                                               CoordinatorAsCaller());
     SecureAggregationServices services;
     services.witness = witness_.get();
-    services.revocation_list = [this] {
-      return registrar_->CurrentRevocationList(clock_.TimeNow());
-    };
+    services.revocation_list =
+        [this](const std::function<void(absl::StatusOr<v1::SignedMessage>)>&
+                   answer) {
+          answer(registrar_->CurrentRevocationList(clock_.TimeNow()));
+        };
     services.root_pem = world_.pki.root_pem();
     services.issuers_pem = {world_.pki.registrar().certificate().ToPem()};
     services.time_now = [this] { return clock_.TimeNow(); };

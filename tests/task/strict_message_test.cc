@@ -421,7 +421,9 @@ TEST(MessageToYamlTest, WritesWhatPeopleWrite) {
             "simulation:\n"
             "  devices: 0\n"
             "  partition:\n"
-            "    iid: {}\n");
+            "    iid: {}\n"
+            "  noise_cohort: 0\n"
+            "  secure_aggregation: protocol\n");
 }
 
 }  // namespace
