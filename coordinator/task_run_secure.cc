@@ -115,7 +115,12 @@ Effects TaskRun::SecureSessionAborted(absl::Time now,
   if (job.kind == AssignmentKind::kEvaluate) {
     if (EvaluationSession* const evaluation =
             FindEvaluation(job.base_version)) {
-      evaluation->SessionAborted(now, end, reason);
+      // The registrar's log of versions may have gone past an older one, and
+      // does not go back: it is not tried again, as after its deadline.
+      const bool older =
+          round_ != nullptr && job.base_version < round_->plan().base_version;
+      evaluation->SessionAborted(older ? absl::InfiniteFuture() : now, end,
+                                 reason);
       retry_at_ = now + kSessionPause;
     }
   } else if (round_ != nullptr && round_->plan().round == job.round) {

@@ -82,6 +82,8 @@ void SecaggServer::VerifyLeaves() {
 }
 
 void SecaggServer::CloseAdvertising(absl::Time now, ServerEffects& effects) {
+  // Those that a deadline caught before there were enough of them.
+  VerifyLeaves();
   for (const DeviceId& device : connected_) {
     if (!advertised_.contains(device.value())) {
       lost_.insert({device.value(),

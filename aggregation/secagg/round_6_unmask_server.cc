@@ -96,11 +96,17 @@ absl::Status ServerGroup::FitWeights(
       return absl::OkStatus();
     }
   }
+  // Read once: other threads may find out a liar meanwhile, and nobody is to be
+  // chosen twice.
+  std::vector<bool> lied(neighbors.size());
+  for (size_t i = 0; i < neighbors.size(); ++i) {
+    lied[i] = liars_[neighbors[i]];
+  }
   std::vector<ShareIndex> chosen;
-  for (const bool lied : {false, true}) {
+  for (const bool among_liars : {false, true}) {
     for (size_t i = 0; i < neighbors.size(); ++i) {
       if (chosen.size() < threshold && member.shares[i].has_value() &&
-          liars_[neighbors[i]] == lied) {
+          lied[i] == among_liars) {
         chosen.push_back(ShareIndex::OfMember(neighbors[i]));
       }
     }
