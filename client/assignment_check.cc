@@ -127,6 +127,12 @@ absl::Status CheckSecure(const v1::Assignment& assignment, const v1::Task& task,
                          const AssignmentPolicy& policy) {
   const v1::SecureAggregation& wanted = task.secure_aggregation();
   const bool training = assignment.kind() == v1::Assignment::TRAIN;
+  if (!training && IsPrivate(task) &&
+      policy.role == AssignmentPolicy::Role::kDevice) {
+    return absl::FailedPreconditionError(
+        "the task is private: what this device would say of its examples in an "
+        "evaluation has no noise, so only evaluators report");
+  }
   if (wanted.mode() != v1::SecureAggregation::ON ||
       policy.role == AssignmentPolicy::Role::kEvaluator) {
     if (assignment.has_secure()) {
@@ -136,8 +142,7 @@ absl::Status CheckSecure(const v1::Assignment& assignment, const v1::Task& task,
     }
     return absl::OkStatus();
   }
-  if (!training && (IsPrivate(task) ||
-                    task.evaluation().where() != v1::Evaluation::DEVICES)) {
+  if (!training && task.evaluation().where() != v1::Evaluation::DEVICES) {
     return absl::FailedPreconditionError(
         "the task that the operator signed is evaluated by evaluators, not by "
         "devices");
@@ -330,6 +335,11 @@ absl::Status CheckAgainstPrivacy(const v1::Assignment& assignment,
   MLEDGE_RETURN_IF_ERROR(CheckResolved("grid.modulus_bits",
                                        secure.grid().modulus_bits(),
                                        task.modulus_bits.value_or(0)));
+  MLEDGE_RETURN_IF_ERROR(CheckResolved(
+      "grid.least_honest", secure.grid().least_honest(), task.least_honest));
+  MLEDGE_RETURN_IF_ERROR(CheckResolved("grid.corrupt_fraction",
+                                       secure.grid().corrupt_fraction(),
+                                       task.corrupt_fraction));
   return Annotate(
       secagg::UpdateCodec::Create(MakeCodecOptions(secure)).status(), "secure");
 }

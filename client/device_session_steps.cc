@@ -205,7 +205,12 @@ absl::Status DeviceSession::TakeBlob(Turn& turn, const std::string& bytes) {
 // device's own ledger allows: before any work is done for it.
 absl::Status DeviceSession::CheckPrivacy(Turn& turn, int64_t version) {
   const v1::Assignment& assignment = work_->record.assignment;
-  if (assignment.kind() != v1::Assignment::TRAIN) return absl::OkStatus();
+  if (assignment.kind() != v1::Assignment::TRAIN) {
+    // Evaluators report in the clear, of data that is nobody's.
+    return options_.policy.role == AssignmentPolicy::Role::kEvaluator
+               ? absl::OkStatus()
+               : CheckPrivacyPolicy(nullptr, options_.privacy);
+  }
   const Digest& task = work_->participation.task;
   MLEDGE_ASSIGN_OR_RETURN(
       work_->privacy, cache_->Privacy(task, *work_->task,
@@ -219,7 +224,6 @@ absl::Status DeviceSession::CheckPrivacy(Turn& turn, int64_t version) {
   MLEDGE_RETURN_IF_ERROR(privacy_ledger_.CheckShown(task, work_->ledger));
   // A version is the outcome of one round, so this counts rounds.
   work_->participation.step = version;
-  work_->participation.assignment = AssignmentId(assignment.assignment_id());
   return privacy_ledger_.MayParticipate(*work_->privacy, work_->participation);
 }
 
@@ -292,7 +296,8 @@ void DeviceSession::Abandon(Turn& turn, Ending ending, std::string_view what,
   const bool trained =
       phase_ != Phase::kAccepting && phase_ != Phase::kFetching;
   if (ending == Ending::kFailed && trained &&
-      work_->record.assignment.has_secure()) {
+      (work_->record.assignment.has_secure() ||
+       work_->record.assignment.has_ledger())) {
     // What went wrong with data or update may be told by a number of theirs,
     // which is for nobody but the device's owner.
     work_->report = StrCat(what, " failed; the device's own log says why");

@@ -157,9 +157,6 @@ absl::Status PrivacyLedger::MayParticipate(
     return Participate(task.limits, {}, participation.step).status();
   }
   const v1::DevicePrivacyRecord& record = found->second;
-  if (record.last_assignment() == participation.assignment.value()) {
-    return absl::OkStatus();
-  }
   return Annotate(
       Participate(task.limits, ParticipationsOf(record), participation.step)
           .status(),
@@ -175,14 +172,11 @@ absl::StatusOr<std::string> PrivacyLedger::Charge(
     last_use = std::max(last_use, record.last_use());
   }
   v1::DevicePrivacyRecord& record = records_[participation.task];
-  if (record.last_assignment() != participation.assignment.value()) {
-    MLEDGE_ASSIGN_OR_RETURN(
-        const ParticipationRecord after,
-        Participate(task.limits, ParticipationsOf(record), participation.step));
-    record.set_participations(after.participations);
-    record.set_last_step(participation.step);
-    record.set_last_assignment(participation.assignment.value());
-  }
+  MLEDGE_ASSIGN_OR_RETURN(
+      const ParticipationRecord after,
+      Participate(task.limits, ParticipationsOf(record), participation.step));
+  record.set_participations(after.participations);
+  record.set_last_step(participation.step);
   *record.mutable_signed_head() = shown.signed_head;
   *record.mutable_head() = shown.head;
   record.set_last_use(last_use + 1);

@@ -71,15 +71,15 @@ class PrivacyLedger {
   // adopted it. INVALID_ARGUMENT: it is of another task, or malformed.
   absl::Status CheckShown(const Digest& task, const ShownLedger& shown) const;
 
-  // One participation of an assignment, at `step`: rounds completed before it.
+  // One participation, at `step`: rounds completed before it.
   struct Participation {
     Digest task;
-    AssignmentId assignment;
     int64_t step = 0;
   };
   // FAILED_PRECONDITION: the device has had all its participations, or this one
   // comes too soon after the last, or the coordinator has gone back to an
-  // earlier step. The same assignment may come again: it counts once.
+  // earlier step. An assignment that was charged is not taken on again,
+  // whatever its name: a second update would carry other noise.
   absl::Status MayParticipate(const PrivateTask& task,
                               const Participation& participation) const;
   // Counts it, and keeps what was shown. Returns the task's record. Codes of

@@ -31,6 +31,11 @@ SecureParticipation::Create(Options options, Dependencies dependencies,
   if (!assignment.secure().semi_honest()) {
     options.policy.session.threat_model = secagg::ThreatModel::kSemiMalicious;
   }
+  // Both were compared with the signed task (assignment_check.h).
+  options.policy.session.least_honest =
+      assignment.secure().grid().least_honest();
+  options.policy.session.noise_corrupt_fraction =
+      assignment.secure().grid().corrupt_fraction();
   MLEDGE_ASSIGN_OR_RETURN(
       secagg::UpdateCodec codec,
       secagg::UpdateCodec::Create(MakeCodecOptions(assignment.secure())));

@@ -75,8 +75,8 @@ struct FetchBlob {
 
 // Make the record durable, together with the update that it names, if it names
 // one; it replaces what was there. → OnPersisted, only when it is durable.
-// First of all the charge, if there is one: a crash in between charges the
-// assignment, which counts once however often it is taken up.
+// First of all the charge, if there is one: a crash in between costs the device
+// that participation.
 struct Persist {
   CallId call;
   JournalRecord record;

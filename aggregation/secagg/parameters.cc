@@ -365,6 +365,13 @@ absl::Status CheckParameters(int64_t clients, int64_t neighbors,
         StrCat("the session would release a sum of ", least_alive,
                " members; this device demands at least ", policy.least_alive));
   }
+  if (least_alive - CountOfFraction(policy.noise_corrupt_fraction, clients) <
+      policy.least_honest) {
+    return absl::FailedPreconditionError(
+        StrCat("the session would release a sum of ", least_alive, " of ",
+               clients, " members; the task's noise is sized for ",
+               policy.least_honest, " honest ones"));
+  }
   const int64_t corrupt = CountOfFraction(policy.corrupt_fraction, clients);
   const int64_t dropouts = clients - least_alive;
   if (!IsConnected(clients, corrupt + dropouts, neighbors, policy.sigma)) {

@@ -96,6 +96,11 @@ struct SecaggPolicy {
   LossChoice losses = LossChoice::kAdversarial;
   int64_t least_clients = 20;  // n below this is refused
   int64_t least_alive = 20;    // a sum of fewer is never released
+  // Where the members' noise makes the sum private: so many of those that are
+  // alive at least, besides corrupt ones, whose noise is counted on, and what
+  // fraction of the members is corrupt then. 0: no noise is counted on.
+  int64_t least_honest = 0;
+  double noise_corrupt_fraction = 0;
 };
 
 // The device's check of what the directory commits to, rules 1, 2 and 4 with

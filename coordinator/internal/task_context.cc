@@ -113,7 +113,7 @@ SecureSessions::Options ResolveSecureAggregation(
 
 void SetSecureAssignment(const SecureSessions::Options& options,
                          const secagg::UpdateCodecOptions& codec,
-                         v1::SecureAssignment* message) {
+                         const PrivateTask* of, v1::SecureAssignment* message) {
   message->set_task_sha256(options.task.ToBytes());
   message->set_shared_size(codec.shared_size);
   message->set_value_bound(codec.value_bound);
@@ -124,6 +124,8 @@ void SetSecureAssignment(const SecureSessions::Options& options,
   if (codec.grid.has_value()) {
     message->mutable_grid()->set_fraction_bits(codec.grid->fraction_bits);
     message->mutable_grid()->set_modulus_bits(codec.grid->modulus_bits);
+    message->mutable_grid()->set_least_honest(of->least_honest);
+    message->mutable_grid()->set_corrupt_fraction(of->corrupt_fraction);
   }
   message->set_clip_bit(codec.clip_bit);
   message->set_semi_honest(options.server.threat_model ==
@@ -296,7 +298,7 @@ v1::Assignment MakeAssignmentMessage(const TaskContext& context,
     const SecureSessions::Options& options = *context.secure_options;
     SetSecureAssignment(
         options, train ? options.training.codec : options.evaluation->codec,
-        message.mutable_secure());
+        context.private_task.get(), message.mutable_secure());
   }
   message.set_round_seed(
       RoundSeed(context.task.seed(), record.task, record.round).ToBytes());

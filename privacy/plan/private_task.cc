@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numbers>
 #include <utility>
 
 #include "mledge/core/status_macros.h"
@@ -26,6 +27,7 @@ constexpr double kCountSteps = 0x1p20;
 struct SumSize {
   int64_t most = 0;    // updates
   int64_t honest = 0;  // that stay to the end, at least
+  double corrupt_fraction = 0;
 };
 
 // The cohort as the task has it, or as large as the deployment's.
@@ -49,9 +51,21 @@ CohortSize CohortOf(const v1::Task& task, int64_t size) {
           .least_alive = scaled(task.secure_aggregation().least_alive())};
 }
 
+// Corrupt devices among the `group` that are drawn from the cohort, at most but
+// for a probability of 2^-60: γ·group and what Hoeffding's bound leaves, which
+// holds without replacement ("Probability inequalities for sums of bounded
+// random variables", JASA 1963, theorem 1 and section 6).
+int64_t CorruptInGroup(double fraction, int64_t group, int64_t cohort) {
+  const auto size = static_cast<double>(group);
+  const double excess = std::sqrt(size * 60 * std::numbers::ln2 / 2);
+  return std::min(
+      static_cast<int64_t>(std::ceil(fraction * size + excess)),
+      static_cast<int64_t>(std::floor(fraction * static_cast<double>(cohort))));
+}
+
 // A session of n devices loses at most ⌊δn⌋ of them and never unmasks fewer
-// than least_alive; ⌊γn⌋ tell the observer what noise they added. The worst n
-// that may come about, in one group or several.
+// than least_alive; ⌊γn⌋ tell the observer what noise they added, of a group
+// more. The worst n that may come about, in one group or several.
 absl::StatusOr<SumSize> SizeOfSums(const v1::Task& task,
                                    const CohortSize& cohort) {
   const v1::SecureAggregation& secure = task.secure_aggregation();
@@ -60,15 +74,26 @@ absl::StatusOr<SumSize> SizeOfSums(const v1::Task& task,
   const int64_t most = groups ? group : cohort.size;
   const int64_t fewest = std::max<int64_t>(
       1, groups ? std::min(cohort.minimum, group / 2) : cohort.minimum);
+  // As sessions count them (aggregation/secagg/parameters.h).
   const auto share = [](double fraction, int64_t n) {
-    return static_cast<int64_t>(std::floor(fraction * static_cast<double>(n)));
+    return static_cast<int64_t>(
+        std::floor(fraction * static_cast<double>(n) + 1e-6));
   };
-  SumSize size = {.most = most, .honest = most};
+  SumSize size = {.most = most,
+                  .honest = most,
+                  .corrupt_fraction = secure.corrupt_fraction()};
+  if (groups) {
+    // Largest for the smallest group.
+    size.corrupt_fraction =
+        static_cast<double>(
+            CorruptInGroup(secure.corrupt_fraction(), fewest, cohort.size)) /
+        static_cast<double>(fewest);
+  }
   for (int64_t n = fewest; n <= most; ++n) {
     const int64_t alive =
         std::max(cohort.least_alive, n - share(secure.dropout_fraction(), n));
     size.honest = std::min(
-        size.honest, std::min(alive, n) - share(secure.corrupt_fraction(), n));
+        size.honest, std::min(alive, n) - share(size.corrupt_fraction, n));
   }
   if (size.honest < 1) {
     return absl::FailedPreconditionError(StrCat(
@@ -198,6 +223,12 @@ absl::Status PlaceCorrelatedNoise(const v1::Task& task, const Level& level,
 
 absl::Status PlaceNoise(const v1::Task& task, const Level& level,
                         PrivateTask* resolved) {
+  // What an earlier try left.
+  resolved->device_noise.reset();
+  resolved->central_noise.reset();
+  resolved->correlated_noise.reset();
+  resolved->per_participation.reset();
+  resolved->per_schedule.reset();
   switch (resolved->mechanism) {
     case v1::Privacy::DISTRIBUTED:
       MLEDGE_RETURN_IF_ERROR(PlaceDistributedNoise(task, level, resolved));
@@ -281,6 +312,8 @@ absl::StatusOr<PrivateTask> Resolve(const v1::Task& task,
     MLEDGE_ASSIGN_OR_RETURN(const SumSize size, SizeOfSums(task, cohort));
     resolved.updates = size.most;
     resolved.honest_updates = size.honest;
+    resolved.least_honest = size.honest;
+    resolved.corrupt_fraction = size.corrupt_fraction;
   }
   if (privacy.has_adaptive_clipping()) {
     resolved.count_noise = privacy.adaptive_clipping().count_noise();

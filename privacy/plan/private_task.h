@@ -53,6 +53,10 @@ struct PrivateTask {
   // groups), and those of them that are honest and stay to the end, at least.
   int64_t updates = 0;
   int64_t honest_updates = 0;
+  // Distributed noise: what devices demand of a session before they release its
+  // sum, so many honest members beside that fraction of corrupt ones; else 0.
+  int64_t least_honest = 0;
+  double corrupt_fraction = 0;
   // What the mean divides by.
   int64_t divisor = 0;
 

@@ -93,16 +93,33 @@ TEST_F(DeviceSessionPrivacyTest, RefusesToTakePartTooSoonOrTooOften) {
   EXPECT_THAT(Refusal(AssignmentAt(9, 10, 4)), HasSubstr("own ledger"));
 }
 
-TEST_F(DeviceSessionPrivacyTest, AnAssignmentCountsOnce) {
+// A second update of an assignment would carry other noise: two show more than
+// one, whatever the coordinator calls it.
+TEST_F(DeviceSessionPrivacyTest, AnAssignmentIsNotTakenOnAgain) {
   const v1::Assignment assignment = AssignmentAt(0, 1, 0);
   TakePart(assignment);
-  // Killed before the update was stored: trained again.
   v1::Assignment again = assignment;
   *again.mutable_ledger() = world_.ShowLedger(TaskSha256(), 1, 1);
-  TakePart(again);
-  const auto ledger = PrivacyLedger::Restore(disk_);
-  ASSERT_THAT(ledger, IsOk());
-  EXPECT_EQ(ledger->participations(TaskSha256()), 1);
+  Restart();
+  EXPECT_THAT(Refusal(again), HasSubstr("own ledger"));
+}
+
+TEST_F(DeviceSessionPrivacyTest, EvaluatesNoPrivateTask) {
+  EXPECT_THAT(Refusal(world_.MakeAssignment(1, v1::Assignment::EVALUATE)),
+              HasSubstr("has no noise"));
+  world_.task.clear_privacy();
+  options_.privacy.require = Observer::kModelRecipients;
+  Restart();
+  EXPECT_THAT(Refusal(world_.MakeAssignment(1, v1::Assignment::EVALUATE)),
+              HasSubstr("the task has no differential privacy"));
+}
+
+TEST_F(DeviceSessionPrivacyTest, ReportsNoNumberOfAFailure) {
+  const Effects effects =
+      Trained(Work(world_.MakeAssignment()),
+              absl::InvalidArgumentError("value 17 of section 'delta' is nan"));
+  EXPECT_THAT(Only<SendReport>(effects).request.reason(),
+              HasSubstr("the device's own log says why"));
 }
 
 TEST_F(DeviceSessionPrivacyTest, ShowsTheNewestHeadAtCheckIn) {

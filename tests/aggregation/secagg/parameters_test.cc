@@ -391,5 +391,25 @@ TEST(ConnectivityTest, IsTheProductOfFallingFactors) {
   EXPECT_TRUE(std::isinf(Log2Disconnected(20, 19, 19)));
 }
 
+// Noise inside the sum is sized for honest members that stay: a coordinator
+// that offers a smaller session, or names fewer alive, gets no sum.
+TEST(CheckSessionTest, DemandsTheMembersThatTheNoiseIsSizedFor) {
+  SecaggPolicy policy;
+  policy.least_honest = 720;
+  policy.noise_corrupt_fraction = 0.1;
+  const auto found = FindParameters({.clients = 900});
+  ASSERT_THAT(found, IsOk());
+  EXPECT_THAT(CheckParameters(900, found->neighbors, found->threshold,
+                              found->least_alive(), policy),
+              IsOk());
+  EXPECT_THAT(CheckParameters(900, found->neighbors, found->threshold,
+                              found->least_alive() - 1, policy),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("sized for 720 honest")));
+  EXPECT_THAT(CheckParameters(20, 19, 15, 20, policy),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("sized for 720 honest")));
+}
+
 }  // namespace
 }  // namespace mledge::secagg
