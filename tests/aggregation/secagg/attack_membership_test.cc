@@ -97,6 +97,27 @@ TEST(MembershipAttackTest, AWrongSignatureAmongManyCostsOnlyItsSender) {
   }
 }
 
+// The same where the deadline closes the advertising: one device is silent, and
+// fewer signatures wait than are verified at a time.
+TEST(MembershipAttackTest, AWrongSignatureIsFoundWhenTheDeadlineComes) {
+  ThreadPool pool(1);
+  SessionWorld world({.devices = 12, .pool = &pool});
+  world.to_server = [&](WorldDevice& from, v1::SecaggDeviceMessage& message) {
+    if (!message.has_advertise()) return true;
+    if (&from == &world.device(kVictim + 1)) return false;
+    if (&from != &world.device(kVictim)) return true;
+    v1::SignedSecaggLeaf outer;
+    EXPECT_TRUE(outer.ParseFromString(message.advertise().leaf()));
+    outer.set_signature("forged");
+    message.mutable_advertise()->set_leaf(outer.SerializeAsString());
+    return true;
+  };
+  world.Run();
+  world.ExpectExactSum();
+  ASSERT_EQ(world.finished.size(), 1u);
+  EXPECT_EQ(world.finished[0].counted.size(), 10u);
+}
+
 // Replaces one device's identity with one from `pki` and has a lying server
 // take it into the directory.
 void JoinWith(SessionWorld& world, const TestPki& pki, Role role) {
