@@ -159,8 +159,10 @@ absl::Status Validate(const MatrixMechanismEvent& event, int) {
       .Within("rounds", event.rounds, 1, kMostCount)
       .Within("participations", event.participations, 1, event.rounds)
       .Within("separation", event.separation, 1, kMostCount)
+      // Evaluated before the above is heard, so of any numbers.
       .Expect(
-          event.separation == 0 ||
+          event.separation < 1 || event.participations < 1 ||
+              event.rounds < 1 ||
               event.participations - 1 <= (event.rounds - 1) / event.separation,
           "participations", StrCat(event.participations),
           StrCat("no more than fit into ", event.rounds,
