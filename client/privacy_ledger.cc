@@ -106,6 +106,7 @@ std::vector<v1::SignedMessage> PrivacyLedger::Heads() const {
   });
   if (records.size() > kMostHeads) records.resize(kMostHeads);
   std::vector<v1::SignedMessage> heads;
+  heads.reserve(records.size());
   for (const auto* record : records) heads.push_back(record->signed_head());
   return heads;
 }

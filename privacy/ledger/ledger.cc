@@ -13,8 +13,8 @@
 namespace mledge {
 namespace {
 
-constexpr std::string_view kEmptyLedger("mledge/v1/empty-ledger", 23);
-constexpr std::string_view kLedgerEntry("mledge/v1/ledger-entry", 23);
+constexpr std::string_view kEmptyLedger("mledge/v1/empty-ledger\0", 23);
+constexpr std::string_view kLedgerEntry("mledge/v1/ledger-entry\0", 23);
 
 constexpr std::string_view kRemedy =
     "; restore the newest backup of the state directory, whose ledger is whole";
