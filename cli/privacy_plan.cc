@@ -70,14 +70,13 @@ v1::Task Deployed(v1::Task task) {
 
 absl::StatusOr<Column> MakeColumn(std::string name, v1::Task task,
                                   int64_t shared_size, bool simulated) {
-  MLEDGE_ASSIGN_OR_RETURN(
-      const secagg::HadamardRotation rotation,
-      secagg::HadamardRotation::Create(shared_size, Digest()));
+  MLEDGE_ASSIGN_OR_RETURN(const int64_t rotated_size,
+                          secagg::HadamardRotation::PaddedSize(shared_size));
   Column column = {.name = std::move(name), .task = std::move(task)};
   MLEDGE_ASSIGN_OR_RETURN(
       column.plan,
       ResolvePrivateTask(column.task, {.shared_size = shared_size,
-                                       .rotated_size = rotation.padded_size(),
+                                       .rotated_size = rotated_size,
                                        .simulated = simulated}));
   return column;
 }

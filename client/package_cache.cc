@@ -208,13 +208,12 @@ absl::StatusOr<std::shared_ptr<const PrivateTask>> PackageCache::Privacy(
       return *std::move(known);
     }
   }
-  MLEDGE_ASSIGN_OR_RETURN(
-      const secagg::HadamardRotation rotation,
-      secagg::HadamardRotation::Create(shared_size, Digest()));
+  MLEDGE_ASSIGN_OR_RETURN(const int64_t rotated_size,
+                          secagg::HadamardRotation::PaddedSize(shared_size));
   MLEDGE_ASSIGN_OR_RETURN(
       PrivateTask resolved,
       ResolvePrivateTask(message, {.shared_size = shared_size,
-                                   .rotated_size = rotation.padded_size(),
+                                   .rotated_size = rotated_size,
                                    .simulated = options_.simulated}));
   auto shared = std::make_shared<const PrivateTask>(std::move(resolved));
   MutexLock lock(&mutex_);

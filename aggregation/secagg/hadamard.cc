@@ -7,6 +7,7 @@
 
 #include "mledge/aggregation/secagg/internal/hadamard_kernel.h"
 #include "mledge/aggregation/secagg/keyed_stream.h"
+#include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 
 namespace mledge::secagg {
@@ -106,6 +107,12 @@ absl::StatusOr<HadamardRotation> HadamardRotation::Create(int64_t size,
     rest -= std::min(rest, chunk);
   }
   return rotation;
+}
+
+absl::StatusOr<int64_t> HadamardRotation::PaddedSize(int64_t size) {
+  MLEDGE_ASSIGN_OR_RETURN(const HadamardRotation rotation,
+                          Create(size, Digest()));
+  return rotation.padded_size();
 }
 
 absl::Status HadamardRotation::Rotate(std::span<const float> values,

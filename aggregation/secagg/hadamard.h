@@ -27,6 +27,10 @@ class HadamardRotation {
   // No chunk is larger: 4 MB of float32, what a core's cache holds.
   static constexpr int64_t kLargestChunk = int64_t{1} << 20;
 
+  // What padded_size() of a rotation of `size` values is. INVALID_ARGUMENT: as
+  // of Create.
+  static absl::StatusOr<int64_t> PaddedSize(int64_t size);
+
   // INVALID_ARGUMENT: size < 1 or above 2^40.
   static absl::StatusOr<HadamardRotation> Create(int64_t size,
                                                  const Digest& seed);

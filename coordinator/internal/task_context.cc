@@ -184,15 +184,13 @@ absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
   context.task_sha256 = Sha256Of(message.payload());
   if (context.task.privacy().mechanism() > v1::Privacy::NONE) {
     const int64_t shared_size = context.layout->shared_size();
-    MLEDGE_ASSIGN_OR_RETURN(
-        const secagg::HadamardRotation rotation,
-        secagg::HadamardRotation::Create(shared_size, Digest()));
+    MLEDGE_ASSIGN_OR_RETURN(const int64_t rotated_size,
+                            secagg::HadamardRotation::PaddedSize(shared_size));
     MLEDGE_ASSIGN_OR_RETURN(
         PrivateTask resolved,
-        ResolvePrivateTask(context.task,
-                           {.shared_size = shared_size,
-                            .rotated_size = rotation.padded_size(),
-                            .simulated = options.simulated}));
+        ResolvePrivateTask(context.task, {.shared_size = shared_size,
+                                          .rotated_size = rotated_size,
+                                          .simulated = options.simulated}));
     MLEDGE_ASSIGN_OR_RETURN(loaded.plan.privacy,
                             ResolvePrivacyPlan(resolved, context.task_sha256,
                                                options.ledger == nullptr

@@ -36,6 +36,7 @@ TEST(HadamardTest, ChunksArePowersOfTwoWithLittlePadding) {
       next += chunk.size;
     }
     EXPECT_EQ(next, rotation->padded_size());
+    EXPECT_THAT(HadamardRotation::PaddedSize(size), IsOkAndHolds(next));
     EXPECT_GE(next, size);
     EXPECT_LE(100 * (next - size), size);
   }
@@ -157,6 +158,8 @@ TEST(HadamardTest, SeedsGiveOtherRotations) {
 TEST(HadamardTest, RefusesSizesThatAreNone) {
   for (const int64_t bad : {int64_t{-1}, int64_t{0}, int64_t{1} << 41}) {
     EXPECT_THAT(HadamardRotation::Create(bad, Digest{}),
+                StatusIs(absl::StatusCode::kInvalidArgument));
+    EXPECT_THAT(HadamardRotation::PaddedSize(bad),
                 StatusIs(absl::StatusCode::kInvalidArgument));
   }
 }
