@@ -55,19 +55,6 @@ std::string ObserverOf(const v1::PrivacyClaim& claim) {
                                       : Observer::kModelRecipients));
 }
 
-// The same task in the deployment that its simulation stands for.
-v1::Task Deployed(v1::Task task) {
-  const int64_t from = task.cohort().size();
-  const int64_t to = task.simulation().noise_cohort();
-  task.mutable_cohort()->set_size(to);
-  task.mutable_cohort()->set_minimum(task.cohort().minimum() * to / from);
-  v1::SecureAggregation& secure = *task.mutable_secure_aggregation();
-  if (secure.least_alive() > 0) {
-    secure.set_least_alive(secure.least_alive() * to / from);
-  }
-  return task;
-}
-
 absl::StatusOr<Column> MakeColumn(std::string name, v1::Task task,
                                   int64_t shared_size, bool simulated) {
   MLEDGE_ASSIGN_OR_RETURN(const int64_t rotated_size,

@@ -30,27 +30,6 @@ struct SumSize {
   double corrupt_fraction = 0;
 };
 
-// The cohort as the task has it, or as large as the deployment's.
-struct CohortSize {
-  int64_t size = 0;
-  int64_t minimum = 0;
-  int64_t least_alive = 0;
-};
-
-CohortSize CohortOf(const v1::Task& task, int64_t size) {
-  const v1::Cohort& cohort = task.cohort();
-  const auto scaled = [&](int64_t devices) {
-    return size == cohort.size()
-               ? devices
-               : static_cast<int64_t>(std::floor(
-                     static_cast<double>(devices) * static_cast<double>(size) /
-                     static_cast<double>(cohort.size())));
-  };
-  return {.size = size,
-          .minimum = scaled(cohort.minimum()),
-          .least_alive = scaled(task.secure_aggregation().least_alive())};
-}
-
 // Corrupt devices among the `group` that are drawn from the cohort, at most but
 // for a probability of 2^-60: γ·group and what Hoeffding's bound leaves, which
 // holds without replacement ("Probability inequalities for sums of bounded
@@ -66,14 +45,15 @@ int64_t CorruptInGroup(double fraction, int64_t group, int64_t cohort) {
 // A session of n devices loses at most ⌊δn⌋ of them and never unmasks fewer
 // than least_alive; ⌊γn⌋ tell the observer what noise they added, of a group
 // more. The worst n that may come about, in one group or several.
-absl::StatusOr<SumSize> SizeOfSums(const v1::Task& task,
-                                   const CohortSize& cohort) {
+absl::StatusOr<SumSize> SizeOfSums(const v1::Task& task) {
   const v1::SecureAggregation& secure = task.secure_aggregation();
+  const int64_t cohort = task.cohort().size();
+  const int64_t minimum = task.cohort().minimum();
   const int64_t group = secure.group_size();
-  const bool groups = group > 0 && group < cohort.size;
-  const int64_t most = groups ? group : cohort.size;
-  const int64_t fewest = std::max<int64_t>(
-      1, groups ? std::min(cohort.minimum, group / 2) : cohort.minimum);
+  const bool groups = group > 0 && group < cohort;
+  const int64_t most = groups ? group : cohort;
+  const int64_t fewest =
+      std::max<int64_t>(1, groups ? std::min(minimum, group / 2) : minimum);
   // As sessions count them (aggregation/secagg/parameters.h).
   const auto share = [](double fraction, int64_t n) {
     return static_cast<int64_t>(
@@ -84,14 +64,13 @@ absl::StatusOr<SumSize> SizeOfSums(const v1::Task& task,
                   .corrupt_fraction = secure.corrupt_fraction()};
   if (groups) {
     // Largest for the smallest group.
-    size.corrupt_fraction =
-        static_cast<double>(
-            CorruptInGroup(secure.corrupt_fraction(), fewest, cohort.size)) /
-        static_cast<double>(fewest);
+    size.corrupt_fraction = static_cast<double>(CorruptInGroup(
+                                secure.corrupt_fraction(), fewest, cohort)) /
+                            static_cast<double>(fewest);
   }
   for (int64_t n = fewest; n <= most; ++n) {
     const int64_t alive =
-        std::max(cohort.least_alive, n - share(secure.dropout_fraction(), n));
+        std::max(secure.least_alive(), n - share(secure.dropout_fraction(), n));
     size.honest = std::min(
         size.honest, std::min(alive, n) - share(size.corrupt_fraction, n));
   }
@@ -289,7 +268,6 @@ absl::Status BoundSums(const v1::Task& task, PrivateTask* resolved) {
 
 absl::StatusOr<PrivateTask> Resolve(const v1::Task& task,
                                     const PrivateTaskOptions& options,
-                                    int64_t cohort_size,
                                     std::optional<double> deviation) {
   const v1::Privacy& privacy = task.privacy();
   PrivateTask resolved;
@@ -301,15 +279,14 @@ absl::StatusOr<PrivateTask> Resolve(const v1::Task& task,
   if (privacy.has_epsilon_limit()) {
     resolved.epsilon_limit = privacy.epsilon_limit();
   }
-  const CohortSize cohort = CohortOf(task, cohort_size);
-  resolved.divisor = cohort.size;
-  resolved.updates = cohort.size;
-  resolved.honest_updates = cohort.size;
+  resolved.divisor = task.cohort().size();
+  resolved.updates = task.cohort().size();
+  resolved.honest_updates = task.cohort().size();
   resolved.rotated = resolved.mechanism == v1::Privacy::DISTRIBUTED;
   resolved.dimension =
       resolved.rotated ? options.rotated_size : options.shared_size;
   if (resolved.rotated) {
-    MLEDGE_ASSIGN_OR_RETURN(const SumSize size, SizeOfSums(task, cohort));
+    MLEDGE_ASSIGN_OR_RETURN(const SumSize size, SizeOfSums(task));
     resolved.updates = size.most;
     resolved.honest_updates = size.honest;
     resolved.least_honest = size.honest;
@@ -362,10 +339,10 @@ absl::StatusOr<PrivateTask> ResolvePrivateTask(
   const int64_t size = task.cohort().size();
   const int64_t deployed = task.simulation().noise_cohort();
   if (!options.simulated || deployed <= size) {
-    return Resolve(task, options, size, std::nullopt);
+    return Resolve(task, options, std::nullopt);
   }
   MLEDGE_ASSIGN_OR_RETURN(const PrivateTask deployment,
-                          Resolve(task, options, deployed, std::nullopt));
+                          Resolve(Deployed(task), options, std::nullopt));
   const auto share = static_cast<double>(size) / static_cast<double>(deployed);
   double deviation = deployment.noise_multiplier * share;
   if (task.privacy().mechanism() == v1::Privacy::DISTRIBUTED) {
@@ -384,11 +361,29 @@ absl::StatusOr<PrivateTask> ResolvePrivateTask(
   }
   everybody_stays.mutable_cohort()->set_minimum(size);
   MLEDGE_ASSIGN_OR_RETURN(PrivateTask simulated,
-                          Resolve(everybody_stays, options, size, deviation));
+                          Resolve(everybody_stays, options, deviation));
   simulated.per_participation = deployment.per_participation;
   simulated.per_schedule = deployment.per_schedule;
   simulated.noise_multiplier = deployment.noise_multiplier;
   return simulated;
+}
+
+v1::Task Deployed(v1::Task task) {
+  const int64_t from = task.cohort().size();
+  const int64_t to = task.simulation().noise_cohort();
+  if (to <= from) return task;
+  const auto scaled = [&](int64_t devices) {
+    return static_cast<int64_t>(
+        std::floor(static_cast<double>(devices) * static_cast<double>(to) /
+                   static_cast<double>(from)));
+  };
+  task.mutable_cohort()->set_size(to);
+  task.mutable_cohort()->set_minimum(scaled(task.cohort().minimum()));
+  if (task.has_secure_aggregation()) {
+    task.mutable_secure_aggregation()->set_least_alive(
+        scaled(task.secure_aggregation().least_alive()));
+  }
+  return task;
 }
 
 std::string_view MechanismName(v1::Privacy::Mechanism mechanism) {

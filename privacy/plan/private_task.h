@@ -96,6 +96,11 @@ struct PrivateTask {
 absl::StatusOr<PrivateTask> ResolvePrivateTask(
     const v1::Task& task, const PrivateTaskOptions& options);
 
+// The same task with the cohort that its simulation stands for,
+// `simulation.noise_cohort`: size, minimum and least alive in proportion,
+// rounded down.
+v1::Task Deployed(v1::Task task);
+
 // Everything that a device is exposed to that takes part `participations`
 // times, of task.limits.participations at most. Not 0.
 PrivacyEvent ExposureTo(const PrivateTask& task, int64_t participations);

@@ -285,6 +285,25 @@ TEST(PrivateTaskTest, SimulatesTheNoiseOfTheDeployment) {
   }
 }
 
+TEST(PrivateTaskTest, TheDeploymentKeepsTheProportionsOfItsSimulation) {
+  v1::Task task = MakeTask(v1::Privacy::DISTRIBUTED);
+  task.mutable_secure_aggregation()->set_least_alive(7);
+  task.mutable_cohort()->set_size(30);
+  task.mutable_cohort()->set_minimum(20);
+  task.mutable_simulation()->set_noise_cohort(1000);
+  const v1::Task deployment = Deployed(task);
+  EXPECT_EQ(deployment.cohort().size(), 1000);
+  EXPECT_EQ(deployment.cohort().minimum(), 666);
+  EXPECT_EQ(deployment.secure_aggregation().least_alive(), 233);
+  // Products beyond 64 bits.
+  task.mutable_cohort()->set_size(8'000'000'000);
+  task.mutable_cohort()->set_minimum(6'000'000'000);
+  task.mutable_simulation()->set_noise_cohort(10'000'000'000);
+  EXPECT_EQ(Deployed(task).cohort().minimum(), 7'500'000'000);
+  task.mutable_simulation()->set_noise_cohort(0);
+  EXPECT_EQ(Deployed(task).cohort().size(), 8'000'000'000);
+}
+
 TEST(PrivateTaskTest, SimulatesDistributedNoiseOfTheDeployment) {
   v1::Task task = MakeTask(v1::Privacy::DISTRIBUTED);
   const auto deployment = Resolve(task);
