@@ -65,7 +65,6 @@ class DiscreteGaussian {
   // v), with d (1 + e^ε) 2^-112 more δ for d coordinates. (Rényi bounds need no
   // margin.)
   static constexpr double kContinuousMargin = 4;
-  static constexpr double kContinuousDistance = 0x1p-112;
 
   // `variance` is σ², taken as exactly the number that the double is.
   // INVALID_ARGUMENT: not within kLeastVariance … kMostVariance (NaN included).

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "mledge/tests/support/status_matchers.h"
 
@@ -46,6 +47,40 @@ TEST(GaussianDeltaTest, KeepsItsDigitsInTheTails) {
   EXPECT_NEAR(*GaussianDelta(50, 0.1) / 1.12400123569225e-9, 1, 1e-9);
 }
 
+// δ by another way: the integral of (p − e^ε q)⁺ over the densities, in long
+// double by Simpson's rule.
+double IntegratedDelta(double z, double epsilon) {
+  const auto positive_part = [&](long double x) {
+    const long double p = std::exp(-(x - 1 / z) * (x - 1 / z) / 2);
+    const long double q =
+        std::exp(static_cast<long double>(epsilon) - x * x / 2);
+    return std::max(p - q, 0.0L);
+  };
+  // p exceeds e^ε q from here on.
+  const long double begin = epsilon * z + 0.5L / z;
+  constexpr int kSteps = 20'000;
+  const long double step = 30.0L / kSteps;
+  long double sum = positive_part(begin) + positive_part(begin + 30);
+  for (int i = 1; i < kSteps; ++i) {
+    sum += positive_part(begin + i * step) * (i % 2 == 0 ? 2 : 4);
+  }
+  return static_cast<double>(sum * step / 3 /
+                             std::sqrt(2 * std::numbers::pi_v<long double>));
+}
+
+TEST(GaussianDeltaTest, IsTheIntegralOfTheDefinition) {
+  for (const double z : {0.3, 1.0, 3.0, 20.0}) {
+    for (const double epsilon : {0.05, 0.5, 2.0, 8.0}) {
+      const double exact = IntegratedDelta(z, epsilon);
+      if (exact < 1e-30) continue;
+      const auto delta = GaussianDelta(z, epsilon);
+      ASSERT_THAT(delta, IsOk());
+      EXPECT_NEAR(*delta / exact, 1, 1e-8) << z << " " << epsilon;
+      EXPECT_GE(*delta, exact * (1 - 1e-11)) << z << " " << epsilon;
+    }
+  }
+}
+
 TEST(GaussianEpsilonTest, AgreesWithKnownValues) {
   // Replace-one at twice the clip norm: multiplier 2 becomes 1.
   EXPECT_NEAR(*GaussianEpsilon(1, 1e-5), 4.377, 5e-4);
@@ -77,6 +112,11 @@ TEST(GaussianMultiplierTest, IsTheLeastThatSuffices) {
       EXPECT_GT(*GaussianEpsilon(*multiplier * (1 - 1e-6), delta), epsilon);
     }
   }
+}
+
+// Published by the authors' own program for ε = 1, δ = 1e-5: σ = 3.7306.
+TEST(GaussianMultiplierTest, IsAsPublished) {
+  EXPECT_NEAR(*GaussianMultiplier(1, 1e-5), 3.7306, 1e-4);
 }
 
 TEST(AnalyticGaussianTest, RefusesBadMultipliers) {

@@ -13,8 +13,7 @@
 
 #include "mledge/core/secret_random.h"
 #include "mledge/privacy/noise/discrete_gaussian.h"
-#include "mledge/privacy/noise/discrete_laplace.h"
-#include "mledge/privacy/noise/local_mechanisms.h"
+#include "mledge/privacy/noise/randomized_response.h"
 #include "mledge/privacy/noise/skellam.h"
 
 #if __has_include(<valgrind/memcheck.h>)
@@ -57,9 +56,6 @@ int Run(bool leak) {
   }
   for (const double variance : {1.0, 100.0, 40'000.0}) {
     Skellam::Create(variance)->Fill(random, draws);
-  }
-  for (const double scale : {0.5, 300.0}) {
-    DiscreteLaplace::Create(scale)->Fill(random, draws);
   }
   RandomizedResponse::Create(10, 1)->Report(3, random).status().IgnoreError();
   return 0;

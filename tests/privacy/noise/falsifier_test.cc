@@ -11,10 +11,10 @@
 #include <cmath>
 #include <vector>
 
+#include "mledge/privacy/accounting/analytic_gaussian.h"
 #include "mledge/privacy/clipping.h"
 #include "mledge/privacy/grid_rounding.h"
 #include "mledge/privacy/noise/discrete_gaussian.h"
-#include "mledge/privacy/noise/local_mechanisms.h"
 #include "mledge/privacy/noise/skellam.h"
 #include "mledge/tests/privacy/noise/claims.h"
 #include "mledge/tests/privacy/test_secret_random.h"
@@ -112,7 +112,7 @@ class FalsifierTest : public ::testing::Test {
   // Gaussians.
   const double variance_ = VarianceOf(1.5 * sensitivity_.l2);
   const std::function<double(double)> claim_ = [this](double epsilon) {
-    return AnalyticGaussianDelta(
+    return *GaussianDelta(
         std::sqrt(variance_ - DiscreteGaussian::kContinuousMargin) / l2(),
         epsilon);
   };
@@ -170,7 +170,7 @@ TEST_F(FalsifierTest, CatchesRoundingWithoutABoundOnTheNorm) {
       Try(PipelineOf(*DiscreteGaussian::Create(variance_ / 3), 1, random_,
                      Fault::kRoundsAwayFromZero),
           [&](double epsilon) {
-            return AnalyticGaussianDelta(
+            return *GaussianDelta(
                 std::sqrt(variance_ / 3 - DiscreteGaussian::kContinuousMargin) /
                     std::ldexp(kClipNorm, kCoarse),
                 epsilon);

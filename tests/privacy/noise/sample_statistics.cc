@@ -95,9 +95,4 @@ double SkellamPmf(double variance, int64_t x) {
   return sum;
 }
 
-double DiscreteLaplacePmf(double scale, int64_t x) {
-  return std::tanh(0.5 / scale) *
-         std::exp(-static_cast<double>(std::abs(x)) / scale);
-}
-
 }  // namespace mledge

@@ -44,9 +44,6 @@ class DiscreteGaussianPmf {
 // distributions of mean μ/2, term by term.
 double SkellamPmf(double variance, int64_t x);
 
-// (1 − e^-1/s) / (1 + e^-1/s) · e^(−|x|/s).
-double DiscreteLaplacePmf(double scale, int64_t x);
-
 }  // namespace mledge
 
 #endif  // MLEDGE_TESTS_PRIVACY_NOISE_SAMPLE_STATISTICS_H_

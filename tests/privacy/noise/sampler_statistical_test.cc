@@ -15,7 +15,6 @@
 
 #include "mledge/core/training_random.h"
 #include "mledge/privacy/noise/discrete_gaussian.h"
-#include "mledge/privacy/noise/discrete_laplace.h"
 #include "mledge/privacy/noise/skellam.h"
 #include "mledge/tests/privacy/noise/sample_statistics.h"
 #include "mledge/tests/privacy/test_secret_random.h"
@@ -106,20 +105,6 @@ TEST_P(SkellamDrawsTest, FollowTheExactProbabilities) {
 
 INSTANTIATE_TEST_SUITE_P(Deviations, SkellamDrawsTest,
                          ::testing::Values(0.5, 1.0, 7.3, 100.0, 256.0));
-
-class DiscreteLaplaceDrawsTest : public ::testing::TestWithParam<double> {};
-
-TEST_P(DiscreteLaplaceDrawsTest, FollowTheExactProbabilities) {
-  const uint64_t seed = TestSeed(23);
-  const auto trace = TraceSeed(seed);
-  ExpectDistribution(
-      Draw(*DiscreteLaplace::Create(GetParam()), seed),
-      [](int64_t x) { return DiscreteLaplacePmf(GetParam(), x); },
-      static_cast<int64_t>(30 * GetParam()) + 2);
-}
-
-INSTANTIATE_TEST_SUITE_P(Scales, DiscreteLaplaceDrawsTest,
-                         ::testing::Values(0.5, 1.0, 7.3, 100.0, 4096.0));
 
 // What the chi-square test can see: continuous Gaussians rounded to integers,
 // whose variance is larger by 1/12, and discrete ones with a deviation 0.2 %
