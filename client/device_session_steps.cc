@@ -144,7 +144,11 @@ void DeviceSession::Accept(Turn& turn, v1::Assignment assignment) {
     return;
   }
   ++counters_.accepted;
-  turn.Say(StrCat("Takes on ", Describe(), "."));
+  // With the model's hash, which owners of devices can compare: everybody is to
+  // be given the same.
+  turn.Say(StrCat("Takes on ", Describe(), " with parameters ",
+                  DigestOf(work_->record.assignment.parameters()).ToHex(),
+                  "."));
   phase_ = Phase::kAccepting;
   turn.Add(Persist{NextCall(absl::InfiniteFuture()), work_->record, {}});
 }

@@ -26,7 +26,8 @@ bool WaitUntil(const std::function<bool()>& condition,
 
 ChildProcess::ChildProcess(const std::string& program,
                            const std::vector<std::string>& arguments,
-                           std::string log_path)
+                           std::string log_path,
+                           const std::vector<std::string>& environment)
     : log_path_(std::move(log_path)) {
   const char* const directory = std::getenv("MLEDGE_BIN_DIR");
   const std::string path =
@@ -36,6 +37,14 @@ ChildProcess::ChildProcess(const std::string& program,
     argv.push_back(const_cast<char*>(argument.c_str()));
   }
   argv.push_back(nullptr);
+  std::vector<char*> envp;
+  for (const std::string& variable : environment) {
+    envp.push_back(const_cast<char*>(variable.c_str()));
+  }
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    envp.push_back(*variable);
+  }
+  envp.push_back(nullptr);
   const pid_t parent = getpid();
   pid_ = fork();
   if (pid_ == 0) {
@@ -45,7 +54,7 @@ ChildProcess::ChildProcess(const std::string& program,
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
     close(log);
-    execv(path.c_str(), argv.data());
+    execve(path.c_str(), argv.data(), envp.data());
     _exit(127);
   }
 }

@@ -22,9 +22,11 @@ bool WaitUntil(const std::function<bool()>& condition,
 class ChildProcess {
  public:
   // `program`: a name in MLEDGE_BIN_DIR. Standard output and error go to
-  // `log_path`, from its start.
+  // `log_path`, from its start. `environment`: "NAME=value", beside the test's
+  // own.
   ChildProcess(const std::string& program,
-               const std::vector<std::string>& arguments, std::string log_path);
+               const std::vector<std::string>& arguments, std::string log_path,
+               const std::vector<std::string>& environment = {});
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;

@@ -60,12 +60,12 @@ std::string Fleet::WriteCoordinatorConfig(const std::string& listen) {
   return path;
 }
 
-bool Fleet::StartCoordinator() {
+bool Fleet::StartCoordinator(const std::vector<std::string>& environment) {
   coordinator_.reset();
   coordinator_ = std::make_unique<ChildProcess>(
       "mledge-coordinator",
       std::vector<std::string>{WriteCoordinatorConfig(address_)},
-      PathOf(StrCat("logs/coordinator-", runs_++)));
+      PathOf(StrCat("logs/coordinator-", runs_++)), environment);
   return WaitForAddress(coordinator_.get(), "mledge-coordinator", &address_);
 }
 
@@ -186,7 +186,8 @@ std::string Fleet::Submit(const std::string& name, int devices, int rounds) {
 }
 
 std::string Fleet::SubmitWith(const std::string& name, const std::string& lines,
-                              int rounds, Finished* finished) {
+                              int rounds, Finished* finished,
+                              const std::vector<std::string>& settings) {
   const std::string path = PathOf(name + ".yaml");
   std::ofstream(path) << "name: " << name << R"(
 model:
@@ -198,8 +199,14 @@ local_training:
 )" << lines << R"(evaluation: {every: 1, deadline: 10m}
 stop: {rounds: )" << rounds
                       << "}\n";
-  const Finished submitted = Mledge({"task", "submit", path, "--model-signer",
-                                     IdentityOf(Role::kModelSigner, "sam")});
+  std::vector<std::string> arguments = {"task", "submit", path,
+                                        "--model-signer",
+                                        IdentityOf(Role::kModelSigner, "sam")};
+  for (const std::string& setting : settings) {
+    arguments.push_back("--set");
+    arguments.push_back(setting);
+  }
+  const Finished submitted = Mledge(std::move(arguments));
   if (finished != nullptr) {
     *finished = submitted;
   } else {

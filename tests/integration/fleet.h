@@ -27,7 +27,8 @@ class Fleet {
   bool StartRegistrar();
   // Starts the coordinator, again on the same port when it ran before. False
   // (and the log among gtest's failures) when it does not come up.
-  bool StartCoordinator();
+  // `environment`: "NAME=value" for it alone.
+  bool StartCoordinator(const std::vector<std::string>& environment = {});
   void StartDevice(const std::string& id);
   void StartEvaluator();
   // "device-0", "device-1", …, and the evaluator.
@@ -45,10 +46,12 @@ class Fleet {
   // Writes and submits a task over all devices; fails the test when it is not
   // accepted. Returns its id.
   std::string Submit(const std::string& name, int devices, int rounds);
-  // The same with these lines instead of `cohort` and `secure_aggregation`;
-  // what the command said goes to `finished` if that is wanted.
+  // The same with these lines instead of `cohort` and `secure_aggregation`, and
+  // with `settings` ("FIELD=VALUE") instead of what the file says; what the
+  // command said goes to `finished` if that is wanted.
   std::string SubmitWith(const std::string& name, const std::string& lines,
-                         int rounds, Finished* finished = nullptr);
+                         int rounds, Finished* finished = nullptr,
+                         const std::vector<std::string>& settings = {});
   Finished Mledge(std::vector<std::string> arguments, bool connected = true);
   std::unique_ptr<AdminClient> Admin();
   // False after `deadline`.
