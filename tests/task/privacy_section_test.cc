@@ -9,12 +9,11 @@
 #include "mledge/task/validation.h"
 #include "mledge/tests/support/proto_matchers.h"
 #include "mledge/tests/support/status_matchers.h"
+#include "mledge/tests/task/task_overrides.h"
 
 namespace mledge {
 namespace {
 
-using ::absl::StatusCode;
-using ::testing::HasSubstr;
 
 constexpr std::string_view kTask = R"(
 name: t
@@ -101,19 +100,9 @@ TEST(PrivacySectionTest, WithoutASectionNoClaimIsMade) {
   EXPECT_EQ(task->simulation().noise_cohort(), 0);
 }
 
-struct BadValue {
-  std::string name;
-  std::vector<std::string> overrides;
-  std::string part;
-};
-
 class BadPrivacyTest : public ::testing::TestWithParam<BadValue> {};
 
-TEST_P(BadPrivacyTest, IsRefusedByName) {
-  EXPECT_THAT(
-      Validated(GetParam().overrides),
-      StatusIs(StatusCode::kInvalidArgument, HasSubstr(GetParam().part)));
-}
+TEST_P(BadPrivacyTest, IsRefusedByName) { ExpectRefused(kTask, GetParam()); }
 
 const BadValue kBadValues[] = {
     {"SettingsWithoutMechanism",
@@ -206,9 +195,7 @@ const BadValue kBadValues[] = {
 };
 
 INSTANTIATE_TEST_SUITE_P(Kinds, BadPrivacyTest, ::testing::ValuesIn(kBadValues),
-                         [](const ::testing::TestParamInfo<BadValue>& info) {
-                           return info.param.name;
-                         });
+                         NameOf);
 
 }  // namespace
 }  // namespace mledge

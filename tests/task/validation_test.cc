@@ -10,12 +10,11 @@
 #include "mledge/task/task_file.h"
 #include "mledge/tests/support/proto_matchers.h"
 #include "mledge/tests/support/status_matchers.h"
+#include "mledge/tests/task/task_overrides.h"
 
 namespace mledge {
 namespace {
 
-using ::absl::StatusCode;
-using ::testing::HasSubstr;
 
 constexpr std::string_view kTask = R"(
 name: t
@@ -158,19 +157,9 @@ TEST(ValidateTaskTest, WithoutSecureAggregationNothingIsAddedForIt) {
   EXPECT_EQ(task->aggregation().value_bound(), 16);
 }
 
-struct BadValue {
-  std::string name;
-  std::vector<std::string> overrides;
-  std::string part;
-};
-
 class BadTaskTest : public ::testing::TestWithParam<BadValue> {};
 
-TEST_P(BadTaskTest, IsRefusedByName) {
-  EXPECT_THAT(
-      Validated(GetParam().overrides),
-      StatusIs(StatusCode::kInvalidArgument, HasSubstr(GetParam().part)));
-}
+TEST_P(BadTaskTest, IsRefusedByName) { ExpectRefused(kTask, GetParam()); }
 
 const BadValue kBadValues[] = {
     {"NameMissing", {"name=\"\""}, "name: is missing"},
@@ -399,9 +388,7 @@ const BadValue kBadValues[] = {
 };
 
 INSTANTIATE_TEST_SUITE_P(Kinds, BadTaskTest, ::testing::ValuesIn(kBadValues),
-                         [](const ::testing::TestParamInfo<BadValue>& info) {
-                           return info.param.name;
-                         });
+                         NameOf);
 
 }  // namespace
 }  // namespace mledge

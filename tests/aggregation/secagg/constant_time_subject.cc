@@ -1,16 +1,14 @@
-// Runs what touches secrets while valgrind believes the secrets to be
-// uninitialized: a branch or an address that depends on one is then an error.
-// Started by constant_time_test.cc; run by hand it proves nothing.
+// What constant_time_test.cc runs for everything here that touches secrets.
 //
-//   constant_time_subject          all of it
-//   constant_time_subject --leak   a branch on a secret, to see it found
+//   aggregation_secagg_constant_time_subject          all of it
+//   aggregation_secagg_constant_time_subject --leak   a branch on a secret, to
+//                                                     see it found
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdio>
 #include <span>
-#include <string_view>
 #include <vector>
 
 #include "mledge/aggregation/secagg/field128.h"
@@ -19,40 +17,10 @@
 #include "mledge/aggregation/secagg/mask_seed.h"
 #include "mledge/aggregation/secagg/shamir.h"
 #include "mledge/aggregation/secagg/share_box.h"
-#include "mledge/core/secret_random.h"
-
-#if __has_include(<valgrind/memcheck.h>)
-#include <valgrind/memcheck.h>
-#define MLEDGE_HAVE_MEMCHECK 1
-#else
-#define MLEDGE_HAVE_MEMCHECK 0
-#define RUNNING_ON_VALGRIND 0
-#define VALGRIND_MAKE_MEM_UNDEFINED(address, size)
-#define VALGRIND_MAKE_MEM_DEFINED(address, size)
-#endif
+#include "mledge/tests/support/undefined_random.h"
 
 namespace mledge::secagg {
 namespace {
-
-constexpr int kNoValgrind = 77;
-
-// Gives secrets, as valgrind sees it.
-class UndefinedRandom final : public SecretRandom {
- public:
-  void Fill(std::span<uint8_t> out) override {
-    for (uint8_t& byte : out) byte = next_ = next_ * 5 + 17;
-    VALGRIND_MAKE_MEM_UNDEFINED(out.data(), out.size());
-  }
-
- private:
-  uint8_t next_ = 1;
-};
-
-// What leaves the device is no secret any more.
-template <typename Bytes>
-void Publish(const Bytes& bytes) {
-  VALGRIND_MAKE_MEM_DEFINED(bytes.data(), bytes.size());
-}
 
 void MultiplyInTheField(UndefinedRandom& random) {
   std::array<uint8_t, 32> bytes;
@@ -80,7 +48,7 @@ bool ShareAndReconstruct(UndefinedRandom& random) {
   const auto weights = LagrangeWeights::Create(holders);
   if (!weights.ok() || !weights->Reconstruct(values).ok()) return false;
   const Digest commitment = CommitTo(seed);
-  Publish(commitment.bytes);
+  MakePublic(commitment.bytes);
   return true;
 }
 
@@ -90,8 +58,8 @@ bool AgreeSealAndMask(CipherSuite suite, UndefinedRandom& random) {
   const auto peer = AgreementKeyPair::FromSeed(
       AgreementSuite::kX25519, MaskSeed::Generate(random), KeyRole::kMask);
   if (!own.ok() || !peer.ok()) return false;
-  Publish(own->public_key().encoded());
-  Publish(peer->public_key().encoded());
+  MakePublic(own->public_key().encoded());
+  MakePublic(peer->public_key().encoded());
   const auto secret = own->Agree(peer->public_key());
   if (!secret.ok()) return false;
   const PairContext context{Sha256Of("session"), 1, 2};
@@ -101,7 +69,7 @@ bool AgreeSealAndMask(CipherSuite suite, UndefinedRandom& random) {
   random.Fill(shares.self_mask.mutable_bytes(RevealSecret()));
   const ShareBoxAddress address{context.session, 1, 2};
   const std::string box = SealShares(suite, keys.seal, address, shares, random);
-  Publish(box);
+  MakePublic(box);
   if (!OpenShares(suite, keys.seal, address, box).ok()) return false;
   std::vector<SignedMask> masks;
   masks.push_back(
@@ -113,31 +81,30 @@ bool AgreeSealAndMask(CipherSuite suite, UndefinedRandom& random) {
     if (!vector.ok()) return false;
     ApplyMasks(masks, &*vector, nullptr);
     const std::string packed = vector->Pack();
-    Publish(packed);
+    MakePublic(packed);
   }
   return true;
 }
 
-int Run(bool leak) {
-  if (!MLEDGE_HAVE_MEMCHECK || !RUNNING_ON_VALGRIND) return kNoValgrind;
-  UndefinedRandom random;
-  if (leak) {
-    const MaskSeed seed = MaskSeed::Generate(random);
-    if (seed.bytes(RevealSecret())[3] == 7) std::puts("leaked");
-    return 0;
-  }
+bool RunAll(UndefinedRandom& random) {
   MultiplyInTheField(random);
-  if (!ShareAndReconstruct(random)) return 1;
+  if (!ShareAndReconstruct(random)) return false;
   for (const CipherSuite suite :
        {CipherSuite::kAes128Ctr, CipherSuite::kChaCha20}) {
-    if (!AgreeSealAndMask(suite, random)) return 1;
+    if (!AgreeSealAndMask(suite, random)) return false;
   }
-  return 0;
+  return true;
+}
+
+void Leak(UndefinedRandom& random) {
+  const MaskSeed seed = MaskSeed::Generate(random);
+  if (seed.bytes(RevealSecret())[3] == 7) std::puts("leaked");
 }
 
 }  // namespace
 }  // namespace mledge::secagg
 
 int main(int argc, char** argv) {
-  return mledge::secagg::Run(argc > 1 && std::string_view(argv[1]) == "--leak");
+  return mledge::RunConstantTimeSubject(argc, argv, mledge::secagg::RunAll,
+                                        mledge::secagg::Leak);
 }
