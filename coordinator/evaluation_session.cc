@@ -125,14 +125,14 @@ absl::StatusOr<bool> EvaluationSession::Ready(absl::Time now,
   return true;
 }
 
-void EvaluationSession::Lose(const SecureSessionEnd& end) {
-  for (const auto& [id, reason] : end.lost) {
-    const auto found = assignments_.find(id);
-    if (found == assignments_.end() || !found->second.Fail(reason).ok()) {
-      continue;
-    }
-    Ended(found->second);
-  }
+void EvaluationSession::Settle(const SecureSessionEnd& end) {
+  SettleSession(
+      end, assignments_, [this](const TrainingAssignment& assignment) {
+        if (assignment.record().state == AssignmentState::kAcknowledged) {
+          ++acknowledged_;
+        }
+        Ended(assignment);
+      });
 }
 
 void EvaluationSession::SessionDone(const SecureSessionEnd& end,
@@ -142,16 +142,7 @@ void EvaluationSession::SessionDone(const SecureSessionEnd& end,
   if (const absl::Status added = sum_->Merge(sum); !added.ok()) {
     failure_ = std::string(added.message());
   }
-  for (const auto& [id, content] : end.counted) {
-    const auto found = assignments_.find(id);
-    if (found == assignments_.end() ||
-        !found->second.Acknowledge(content).ok()) {
-      continue;
-    }
-    ++acknowledged_;
-    Ended(found->second);
-  }
-  Lose(end);
+  Settle(end);
   Finish();
 }
 
@@ -160,7 +151,7 @@ void EvaluationSession::SessionAborted(absl::Time now,
                                        std::string_view reason) {
   gathering_.End(end);
   if (done_) return;
-  Lose(end);
+  Settle(end);
   closing_ = false;
   failure_ = StrCat("secure aggregation came to nothing: ", reason);
   if (now >= plan_.deadline) Finish();

@@ -117,7 +117,7 @@ class EvaluationSession {
 
  private:
   absl::StatusOr<TrainingAssignment*> FindOwn(const AssignmentId& id);
-  void Lose(const SecureSessionEnd& end);
+  void Settle(const SecureSessionEnd& end);
   void Finish();
   void Ended(const TrainingAssignment& assignment);
 

@@ -171,38 +171,27 @@ absl::StatusOr<bool> Round::Ready(absl::Time now, const AssignmentId& id) {
   return true;
 }
 
-void Round::Lose(const SecureSessionEnd& end) {
-  for (const auto& [id, reason] : end.lost) {
-    const auto found = assignments_.find(id);
-    if (found == assignments_.end() || !found->second.Fail(reason).ok()) {
-      continue;
-    }
-    ++failed_;
-    Ended(found->second);
-  }
+void Round::Settle(const SecureSessionEnd& end) {
+  gathering_.End(end);
+  SettleSession(
+      end, assignments_, [this](const TrainingAssignment& assignment) {
+        const bool counts =
+            assignment.record().state == AssignmentState::kAcknowledged;
+        ++(counts ? acknowledged_ : failed_);
+        Ended(assignment);
+      });
 }
 
 void Round::SessionDone(const SecureSessionEnd& end) {
-  gathering_.End(end);
+  Settle(end);
   session_done_ = true;
-  for (const auto& [id, content] : end.counted) {
-    const auto found = assignments_.find(id);
-    if (found == assignments_.end() ||
-        !found->second.Acknowledge(content).ok()) {
-      continue;
-    }
-    ++acknowledged_;
-    Ended(found->second);
-  }
-  Lose(end);
   gathering_ = SecureGathering();
   ExpireOpen();
 }
 
 void Round::SessionAborted(absl::Time now, const SecureSessionEnd& end,
                            std::string_view reason) {
-  gathering_.End(end);
-  Lose(end);
+  Settle(end);
   if (now >= plan_.deadline) {
     Fail(StrCat("secure aggregation came to nothing: ", reason,
                 "; the deadline is reached"))

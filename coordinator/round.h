@@ -168,7 +168,7 @@ class Round {
   void ExpireOpen();
   // NOT_FOUND: no assignment of this round.
   absl::StatusOr<TrainingAssignment*> FindOwn(const AssignmentId& id);
-  void Lose(const SecureSessionEnd& end);
+  void Settle(const SecureSessionEnd& end);
   void Ended(const TrainingAssignment& assignment);
 
   RoundPlan plan_;

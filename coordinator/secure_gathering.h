@@ -2,29 +2,19 @@
 #define MLEDGE_COORDINATOR_SECURE_GATHERING_H_
 
 #include <cstdint>
-#include <map>
 #include <set>
-#include <string>
 #include <utility>
 #include <vector>
 
+#include "mledge/coordinator/training_assignment.h"
 #include "mledge/core/ids.h"
 #include "mledge/core/logging.h"
-#include "mledge/core/sha256.h"
 
 // Who waits with a finished update for a session of secure aggregation, and who
 // is in the one under way. Rounds and secure evaluations each have one. A
 // value; not thread-safe. What runs the session: internal/secure_sessions.h.
 
 namespace mledge {
-
-// How a session ended for those whose masked inputs are here. What is in
-// neither list holds its update still.
-struct SecureSessionEnd {
-  std::map<AssignmentId, Digest> counted;  // with the masked input's hash
-  // Used up in vain, or did not do its part; why.
-  std::map<AssignmentId, std::string> lost;
-};
 
 class SecureGathering {
  public:

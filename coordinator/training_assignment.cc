@@ -33,6 +33,24 @@ absl::Status TrainingAssignment::Expire() {
   return Move(AssignmentState::kExpired);
 }
 
+void SettleSession(
+    const SecureSessionEnd& end,
+    std::map<AssignmentId, TrainingAssignment>& assignments,
+    const std::function<void(const TrainingAssignment&)>& ended) {
+  const auto settle = [&](const AssignmentId& id, const auto& move) {
+    const auto found = assignments.find(id);
+    if (found != assignments.end() && move(found->second).ok()) {
+      ended(found->second);
+    }
+  };
+  for (const auto& [id, content] : end.counted) {
+    settle(id, [&](TrainingAssignment& a) { return a.Acknowledge(content); });
+  }
+  for (const auto& [id, reason] : end.lost) {
+    settle(id, [&](TrainingAssignment& a) { return a.Fail(reason); });
+  }
+}
+
 UpdateOutcome JudgeUpdate(const AssignmentRecord& record,
                           const Digest& content) {
   switch (record.state) {

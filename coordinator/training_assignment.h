@@ -1,6 +1,8 @@
 #ifndef MLEDGE_COORDINATOR_TRAINING_ASSIGNMENT_H_
 #define MLEDGE_COORDINATOR_TRAINING_ASSIGNMENT_H_
 
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -53,6 +55,20 @@ struct AssignmentChanges {
   std::vector<AssignmentRecord> issued;
   std::vector<AssignmentRecord> ended;
 };
+
+// How a session of secure aggregation ended for those whose masked inputs are
+// here. What is in neither list holds its update still.
+struct SecureSessionEnd {
+  std::map<AssignmentId, Digest> counted;  // with the masked input's hash
+  // Used up in vain, or did not do its part; why.
+  std::map<AssignmentId, std::string> lost;
+};
+
+// Acknowledges what was counted and fails what was lost, of `assignments` that
+// are open; `ended` is called with each.
+void SettleSession(const SecureSessionEnd& end,
+                   std::map<AssignmentId, TrainingAssignment>& assignments,
+                   const std::function<void(const TrainingAssignment&)>& ended);
 
 // Expected outcomes of an update that arrived complete and valid.
 enum class UpdateOutcome {
