@@ -90,15 +90,14 @@ uint64_t SealedSize(uint64_t size_in_bytes) {
   return kHeader + size_in_bytes + pieces * StateCipher::kOverhead;
 }
 
-SealedFileWriter::SealedFileWriter(std::shared_ptr<const StateCipher> cipher,
-                                   std::string path, std::string purpose,
-                                   int fd)
+SealedFile::SealedFile(std::shared_ptr<const StateCipher> cipher,
+                       std::string path, std::string purpose, int fd)
     : cipher_(std::move(cipher)),
       path_(std::move(path)),
       purpose_(std::move(purpose)),
       fd_(fd) {}
 
-SealedFileWriter::~SealedFileWriter() { close(fd_); }
+SealedFile::~SealedFile() { close(fd_); }
 
 absl::StatusOr<std::unique_ptr<SealedFileWriter>> SealedFileWriter::Create(
     std::shared_ptr<const StateCipher> cipher, std::string path,
@@ -188,16 +187,6 @@ absl::Status SealedFileWriter::Sync() {
   if (fsync(fd_) != 0) return ErrnoToStatus(errno, "cannot sync", path_);
   return absl::OkStatus();
 }
-
-SealedFileReader::SealedFileReader(std::shared_ptr<const StateCipher> cipher,
-                                   std::string path, std::string purpose,
-                                   int fd)
-    : cipher_(std::move(cipher)),
-      path_(std::move(path)),
-      purpose_(std::move(purpose)),
-      fd_(fd) {}
-
-SealedFileReader::~SealedFileReader() { close(fd_); }
 
 absl::StatusOr<std::unique_ptr<SealedFileReader>> SealedFileReader::Open(
     std::shared_ptr<const StateCipher> cipher, std::string path,

@@ -28,8 +28,26 @@ uint64_t SealedSize(uint64_t size_in_bytes);
 
 inline constexpr uint64_t kSealedPieceBytes = uint64_t{64} << 10;
 
+// What a writer and a reader have in common: an open file, closed when this
+// dies, and what it is sealed with.
+class SealedFile {
+ protected:
+  SealedFile(std::shared_ptr<const StateCipher> cipher, std::string path,
+             std::string purpose, int fd);
+  ~SealedFile();
+  SealedFile(const SealedFile&) = delete;
+  SealedFile& operator=(const SealedFile&) = delete;
+
+  const std::shared_ptr<const StateCipher> cipher_;
+  const std::string path_;
+  const std::string purpose_;
+  const int fd_;
+  std::string id_;  // of the file, in its header
+  uint64_t pieces_ = 0;
+};
+
 // Used by one thread at a time.
-class SealedFileWriter {
+class SealedFileWriter : private SealedFile {
  public:
   // Begins a new file, or goes on behind the whole pieces that an earlier
   // writer left in one that it did not finish. Codes of ErrnoToStatus.
@@ -39,7 +57,6 @@ class SealedFileWriter {
   static absl::StatusOr<std::unique_ptr<SealedFileWriter>> Resume(
       std::shared_ptr<const StateCipher> cipher, std::string path,
       std::string purpose);
-  ~SealedFileWriter();
 
   uint64_t offset() const {
     return pieces_ * kSealedPieceBytes + pending_.size();
@@ -50,47 +67,32 @@ class SealedFileWriter {
   absl::Status Sync();
 
  private:
-  SealedFileWriter(std::shared_ptr<const StateCipher> cipher, std::string path,
-                   std::string purpose, int fd);
+  using SealedFile::SealedFile;
   absl::Status StartOver();
   bool TakeUp();
   absl::Status WritePiece(bool last);
 
-  const std::shared_ptr<const StateCipher> cipher_;
-  const std::string path_;
-  const std::string purpose_;
-  const int fd_;
-  std::string id_;
-  uint64_t pieces_ = 0;
   std::string pending_;
 };
 
 // Thread-safe.
-class SealedFileReader {
+class SealedFileReader : private SealedFile {
  public:
   // NOT_FOUND; DATA_LOSS: not one of these files, cut off, or of another
   // purpose or key.
   static absl::StatusOr<std::unique_ptr<SealedFileReader>> Open(
       std::shared_ptr<const StateCipher> cipher, std::string path,
       std::string purpose);
-  ~SealedFileReader();
 
   uint64_t size_in_bytes() const { return size_in_bytes_; }
   // Exactly `size` bytes. OUT_OF_RANGE: past the end. DATA_LOSS: altered.
   absl::StatusOr<std::string> Read(uint64_t offset, uint64_t size) const;
 
  private:
-  SealedFileReader(std::shared_ptr<const StateCipher> cipher, std::string path,
-                   std::string purpose, int fd);
+  using SealedFile::SealedFile;
   absl::Status TakeUp();
   absl::StatusOr<std::string> ReadPiece(uint64_t index) const;
 
-  const std::shared_ptr<const StateCipher> cipher_;
-  const std::string path_;
-  const std::string purpose_;
-  const int fd_;
-  std::string id_;
-  uint64_t pieces_ = 0;
   uint64_t size_in_bytes_ = 0;
 };
 
