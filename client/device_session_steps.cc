@@ -213,14 +213,16 @@ absl::Status DeviceSession::CheckPrivacy(Turn& turn, int64_t version) {
     // Evaluators report in the clear, of data that is nobody's.
     return options_.policy.role == AssignmentPolicy::Role::kEvaluator
                ? absl::OkStatus()
-               : CheckPrivacyPolicy(nullptr, options_.privacy);
+               : CheckPrivacyPolicy(nullptr, options_.privacy, nullptr);
   }
   const Digest& task = work_->participation.task;
   MLEDGE_ASSIGN_OR_RETURN(
       work_->privacy, cache_->Privacy(task, *work_->task,
                                       work_->package->layout->shared_size()));
-  MLEDGE_RETURN_IF_ERROR(
-      CheckPrivacyPolicy(work_->privacy.get(), options_.privacy));
+  MLEDGE_RETURN_IF_ERROR(CheckPrivacyPolicy(
+      work_->privacy.get(), options_.privacy, [&](Observer observer) {
+        return cache_->Claim(task, *work_->privacy, observer);
+      }));
   if (work_->privacy == nullptr) return absl::OkStatus();
   MLEDGE_RETURN_IF_ERROR(CheckAgainstPrivacy(assignment, *work_->privacy));
   MLEDGE_ASSIGN_OR_RETURN(work_->ledger,

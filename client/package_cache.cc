@@ -222,6 +222,27 @@ absl::StatusOr<std::shared_ptr<const PrivateTask>> PackageCache::Privacy(
   return shared;
 }
 
+absl::StatusOr<v1::PrivacyClaim> PackageCache::Claim(
+    const Digest& task, const PrivateTask& resolved, Observer observer) {
+  const Digest key = Sha256()
+                         .Update(task.ToBytes())
+                         .UpdateU64(static_cast<uint64_t>(resolved.dimension))
+                         .UpdateU64(static_cast<uint64_t>(observer))
+                         .Finish();
+  {
+    MutexLock lock(&mutex_);
+    if (auto known = claims_.Find(key, absl::InfinitePast())) {
+      return *std::move(known);
+    }
+  }
+  MLEDGE_ASSIGN_OR_RETURN(
+      v1::PrivacyClaim claim,
+      ClaimOf(resolved, observer, resolved.limits.participations));
+  MutexLock lock(&mutex_);
+  claims_.Insert(key, claim, absl::InfiniteFuture(), options_.entries_kept);
+  return claim;
+}
+
 absl::StatusOr<std::shared_ptr<const ParameterVector>> PackageCache::Parameters(
     const Digest& digest, std::string_view bytes,
     const std::shared_ptr<const ParameterLayout>& layout) {

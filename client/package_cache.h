@@ -90,6 +90,10 @@ class PackageCache {
   // `task`: SHA-256 of its signed payload.
   absl::StatusOr<std::shared_ptr<const PrivateTask>> Privacy(
       const Digest& task, const v1::Task& message, int64_t shared_size);
+  // ClaimOf of all its participations, worked out once. Codes of ClaimOf.
+  absl::StatusOr<v1::PrivacyClaim> Claim(const Digest& task,
+                                         const PrivateTask& resolved,
+                                         Observer observer);
   // Little-endian float32 of the whole flat vector. INVALID_ARGUMENT: size
   // differs from the layout's, or a value is NaN or infinite.
   absl::StatusOr<std::shared_ptr<const ParameterVector>> Parameters(
@@ -133,6 +137,7 @@ class PackageCache {
   Recent<v1::VersionStatement> versions_ ABSL_GUARDED_BY(mutex_);
   Recent<std::shared_ptr<const PrivateTask>> private_tasks_
       ABSL_GUARDED_BY(mutex_);
+  Recent<v1::PrivacyClaim> claims_ ABSL_GUARDED_BY(mutex_);
   Recent<std::shared_ptr<const ParameterVector>> parameters_
       ABSL_GUARDED_BY(mutex_);
   std::map<Digest, std::weak_ptr<const ParameterVector>> live_parameters_

@@ -39,7 +39,8 @@ bool Leads(LedgerHead head, const std::vector<Ledger::Link>& links,
 }  // namespace
 
 absl::Status CheckPrivacyPolicy(const PrivateTask* task,
-                                const PrivacyPolicy& policy) {
+                                const PrivacyPolicy& policy,
+                                const ClaimLookup& claim) {
   constexpr std::string_view kWhere =
       "this device's configuration says so under `privacy`";
   if (task == nullptr) {
@@ -60,12 +61,10 @@ absl::Status CheckPrivacyPolicy(const PrivateTask* task,
   if (!policy.require.has_value() && std::isinf(policy.epsilon_limit)) {
     return absl::OkStatus();
   }
-  MLEDGE_ASSIGN_OR_RETURN(
-      const v1::PrivacyClaim claim,
-      ClaimOf(*task, observer, task->limits.participations));
-  if (claim.epsilon() <= policy.epsilon_limit) return absl::OkStatus();
+  MLEDGE_ASSIGN_OR_RETURN(const v1::PrivacyClaim promised, claim(observer));
+  if (promised.epsilon() <= policy.epsilon_limit) return absl::OkStatus();
   return absl::FailedPreconditionError(
-      StrCat("the task may spend epsilon ", claim.epsilon(), " at delta ",
+      StrCat("the task may spend epsilon ", promised.epsilon(), " at delta ",
              task->delta, " of this device against ",
              observer == Observer::kCoordinator ? "the coordinator"
                                                 : "those who receive models",

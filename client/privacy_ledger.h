@@ -2,6 +2,7 @@
 #define MLEDGE_CLIENT_PRIVACY_LEDGER_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -39,10 +40,16 @@ struct PrivacyPolicy {
   double delta_limit = 1e-5;
 };
 
+// What a task promises against an observer, for all of its participations.
+using ClaimLookup =
+    std::function<absl::StatusOr<v1::PrivacyClaim>(Observer observer)>;
+
 // FAILED_PRECONDITION, saying what the task promises, what the policy demands
-// and where that is configured. `task` null: not private.
+// and where that is configured. `task` null: not private. `claim` is asked only
+// where the policy depends on it.
 absl::Status CheckPrivacyPolicy(const PrivateTask* task,
-                                const PrivacyPolicy& policy);
+                                const PrivacyPolicy& policy,
+                                const ClaimLookup& claim);
 
 // What the coordinator says of its ledger, with its signatures verified.
 struct ShownLedger {
