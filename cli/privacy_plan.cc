@@ -56,7 +56,7 @@ std::string ObserverOf(const v1::PrivacyClaim& claim) {
 }
 
 absl::StatusOr<Column> MakeColumn(std::string name, v1::Task task,
-                                  int64_t shared_size, bool simulated) {
+                                  int64_t shared_size, int64_t noise_cohort) {
   MLEDGE_ASSIGN_OR_RETURN(const int64_t rotated_size,
                           secagg::HadamardRotation::PaddedSize(shared_size));
   Column column = {.name = std::move(name), .task = std::move(task)};
@@ -64,7 +64,7 @@ absl::StatusOr<Column> MakeColumn(std::string name, v1::Task task,
       column.plan,
       ResolvePrivateTask(column.task, {.shared_size = shared_size,
                                        .rotated_size = rotated_size,
-                                       .simulated = simulated}));
+                                       .noise_cohort = noise_cohort}));
   return column;
 }
 
@@ -161,14 +161,15 @@ absl::Status Plan(const PlanOptions& options) {
   const bool stands_for_more =
       task.simulation().noise_cohort() > task.cohort().size();
   MLEDGE_ASSIGN_OR_RETURN(
-      Column first,
-      MakeColumn(stands_for_more ? "simulated" : "deployment", task, size,
-                 /*simulated=*/true));
+      Column first, MakeColumn(stands_for_more ? "simulated" : "deployment",
+                               task, size, task.simulation().noise_cohort()));
   columns.push_back(std::move(first));
   if (stands_for_more) {
     MLEDGE_ASSIGN_OR_RETURN(
         Column deployment,
-        MakeColumn("deployment", Deployed(task), size, /*simulated=*/false));
+        MakeColumn("deployment",
+                   Deployed(task, task.simulation().noise_cohort()), size,
+                   /*noise_cohort=*/0));
     columns.push_back(std::move(deployment));
   }
   const PrivateTask& plan = columns.front().plan;

@@ -214,7 +214,7 @@ absl::StatusOr<std::shared_ptr<const PrivateTask>> PackageCache::Privacy(
       PrivateTask resolved,
       ResolvePrivateTask(message, {.shared_size = shared_size,
                                    .rotated_size = rotated_size,
-                                   .simulated = options_.simulated}));
+                                   .noise_cohort = options_.noise_cohort}));
   auto shared = std::make_shared<const PrivateTask>(std::move(resolved));
   MutexLock lock(&mutex_);
   private_tasks_.Insert(key, shared, absl::InfiniteFuture(),

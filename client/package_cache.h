@@ -57,8 +57,8 @@ class PackageCache {
     size_t parameters_kept = 0;
     // Tasks, packages and statements kept, each.
     size_t entries_kept = 16;
-    // Private tasks with the noise of their simulated cohort.
-    bool simulated = false;
+    // Of private tasks that are simulated (PrivateTaskOptions).
+    int64_t noise_cohort = 0;
   };
 
   // INVALID_ARGUMENT: no operator or no model-signer is trusted, or the root is

@@ -59,8 +59,9 @@ struct PrivacyServices {
   // Draws the coordinator's noise; must outlive the coordinator. Null: the
   // system's. A predictable one marks every ledger "not private" for ever.
   SecretRandom* random = nullptr;
-  // Noise and claims are those of the deployment that a simulation stands for.
-  bool simulated = false;
+  // Noise and claims are those of the deployment that a simulation stands for,
+  // with so many devices a round. 0: this is no simulation.
+  int64_t noise_cohort = 0;
   // Signs a ledger's head with the coordinator's key, and says whether this
   // coordinator, an earlier process included, has signed a head that somebody
   // shows. Null: private tasks are refused.

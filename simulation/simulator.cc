@@ -137,7 +137,7 @@ absl::Status SimulatorImpl::MakeCoordinator() {
                                             statement.SerializeAsString());
   };
   dependencies.privacy.random = &noise_random_;
-  dependencies.privacy.simulated = true;
+  dependencies.privacy.noise_cohort = options_.task.simulation().noise_cohort();
   dependencies.privacy.sign_ledger_head = [this](const v1::LedgerHead& head) {
     return signers_.coordinator_signer.Sign(kLedgerHeadContext,
                                             head.SerializeAsString());
@@ -163,7 +163,7 @@ absl::Status SimulatorImpl::MakeFleet() {
   cache_options.trusted.operators = {simulation_internal::kThrowawayId};
   cache_options.trusted.model_signers = {simulation_internal::kThrowawayId};
   cache_options.parameters_kept = 1;
-  cache_options.simulated = true;
+  cache_options.noise_cohort = options_.task.simulation().noise_cohort();
   MLEDGE_ASSIGN_OR_RETURN(std::shared_ptr<PackageCache> cache,
                           PackageCache::Create(std::move(cache_options)));
   Fleet::Options fleet_options;

@@ -77,7 +77,7 @@ LoadOptions CoordinatorImpl::LoadOptionsOf() const {
                   .updates_per_checkpoint = options_.updates_per_checkpoint},
       .registrar_sessions_per_day =
           dependencies_.secure_aggregation.registrar_sessions_per_day,
-      .simulated = dependencies_.privacy.simulated};
+      .noise_cohort = dependencies_.privacy.noise_cohort};
 }
 
 absl::Status CoordinatorImpl::CheckServices(const TaskContext& context) const {

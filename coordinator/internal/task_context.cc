@@ -188,9 +188,10 @@ absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
                             secagg::HadamardRotation::PaddedSize(shared_size));
     MLEDGE_ASSIGN_OR_RETURN(
         PrivateTask resolved,
-        ResolvePrivateTask(context.task, {.shared_size = shared_size,
-                                          .rotated_size = rotated_size,
-                                          .simulated = options.simulated}));
+        ResolvePrivateTask(context.task,
+                           {.shared_size = shared_size,
+                            .rotated_size = rotated_size,
+                            .noise_cohort = options.noise_cohort}));
     MLEDGE_ASSIGN_OR_RETURN(loaded.plan.privacy,
                             ResolvePrivacyPlan(resolved, context.task_sha256,
                                                options.ledger == nullptr

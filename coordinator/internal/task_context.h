@@ -86,7 +86,7 @@ struct LoadOptions {
   AggregationSession::Options session;
   int64_t registrar_sessions_per_day = 1000;
   // PrivateTaskOptions.
-  bool simulated = false;
+  int64_t noise_cohort = 0;
   // What a private task has spent before; null: nothing.
   const Ledger* ledger = nullptr;
 };

@@ -337,12 +337,13 @@ double NoiseOnMean(const PrivateTask& task, int64_t present) {
 absl::StatusOr<PrivateTask> ResolvePrivateTask(
     const v1::Task& task, const PrivateTaskOptions& options) {
   const int64_t size = task.cohort().size();
-  const int64_t deployed = task.simulation().noise_cohort();
-  if (!options.simulated || deployed <= size) {
+  const int64_t deployed = options.noise_cohort;
+  if (deployed <= size) {
     return Resolve(task, options, std::nullopt);
   }
-  MLEDGE_ASSIGN_OR_RETURN(const PrivateTask deployment,
-                          Resolve(Deployed(task), options, std::nullopt));
+  MLEDGE_ASSIGN_OR_RETURN(
+      const PrivateTask deployment,
+      Resolve(Deployed(task, deployed), options, std::nullopt));
   const auto share = static_cast<double>(size) / static_cast<double>(deployed);
   double deviation = deployment.noise_multiplier * share;
   if (task.privacy().mechanism() == v1::Privacy::DISTRIBUTED) {
@@ -368,9 +369,9 @@ absl::StatusOr<PrivateTask> ResolvePrivateTask(
   return simulated;
 }
 
-v1::Task Deployed(v1::Task task) {
+v1::Task Deployed(v1::Task task, int64_t noise_cohort) {
   const int64_t from = task.cohort().size();
-  const int64_t to = task.simulation().noise_cohort();
+  const int64_t to = noise_cohort;
   if (to <= from) return task;
   const auto scaled = [&](int64_t devices) {
     return static_cast<int64_t>(

@@ -38,9 +38,10 @@ struct PrivateTaskOptions {
   int64_t shared_size = 0;  // values of an update
   // The same after the rotation has padded them (secagg::HadamardRotation).
   int64_t rotated_size = 0;
-  // The simulator's: the noise is that of a cohort of `noise_cohort` devices on
-  // the mean, while claims are those of the deployment.
-  bool simulated = false;
+  // The simulator's (Simulation.noise_cohort): the noise on the mean is that of
+  // a cohort of so many devices, and claims are that deployment's. 0: nothing
+  // is simulated.
+  int64_t noise_cohort = 0;
 };
 
 struct PrivateTask {
@@ -96,10 +97,9 @@ struct PrivateTask {
 absl::StatusOr<PrivateTask> ResolvePrivateTask(
     const v1::Task& task, const PrivateTaskOptions& options);
 
-// The same task with the cohort that its simulation stands for,
-// `simulation.noise_cohort`: size, minimum and least alive in proportion,
-// rounded down.
-v1::Task Deployed(v1::Task task);
+// The same task with the cohort that its simulation stands for: size, minimum
+// and least alive in proportion, rounded down.
+v1::Task Deployed(v1::Task task, int64_t noise_cohort);
 
 // Everything that a device is exposed to that takes part `participations`
 // times, of task.limits.participations at most. Not 0.

@@ -46,10 +46,10 @@ v1::Task MakeTask(v1::Privacy::Mechanism mechanism) {
 }
 
 absl::StatusOr<PrivateTask> Resolve(const v1::Task& task,
-                                    bool simulated = false) {
+                                    int64_t noise_cohort = 0) {
   return ResolvePrivateTask(task, {.shared_size = kSize,
                                    .rotated_size = kRotatedSize,
-                                   .simulated = simulated});
+                                   .noise_cohort = noise_cohort});
 }
 
 double Epsilon(const PrivateTask& task, Observer observer,
@@ -259,8 +259,7 @@ TEST(PrivateTaskTest, SimulatesTheNoiseOfTheDeployment) {
     ASSERT_THAT(deployment, IsOk());
     task.mutable_cohort()->set_size(100);
     task.mutable_cohort()->set_minimum(90);
-    task.mutable_simulation()->set_noise_cohort(1000);
-    const auto simulated = Resolve(task, /*simulated=*/true);
+    const auto simulated = Resolve(task, /*noise_cohort=*/1000);
     ASSERT_THAT(simulated, IsOk());
     EXPECT_EQ(simulated->divisor, 100);
     EXPECT_EQ(Epsilon(*simulated, Observer::kModelRecipients, 5),
@@ -278,7 +277,8 @@ TEST(PrivateTaskTest, SimulatesTheNoiseOfTheDeployment) {
              static_cast<double>(resolved.divisor);
     };
     EXPECT_NEAR(on_mean(*simulated) / on_mean(*deployment), 1, 0.02);
-    // The coordinator's own numbers never come from the simulation's section.
+    // A real fleet's numbers never come from the simulation's section.
+    task.mutable_simulation()->set_noise_cohort(1000);
     const auto real = Resolve(task);
     ASSERT_THAT(real, IsOk());
     EXPECT_GT(on_mean(*real), 5 * on_mean(*deployment));
@@ -290,18 +290,15 @@ TEST(PrivateTaskTest, TheDeploymentKeepsTheProportionsOfItsSimulation) {
   task.mutable_secure_aggregation()->set_least_alive(7);
   task.mutable_cohort()->set_size(30);
   task.mutable_cohort()->set_minimum(20);
-  task.mutable_simulation()->set_noise_cohort(1000);
-  const v1::Task deployment = Deployed(task);
+  const v1::Task deployment = Deployed(task, 1000);
   EXPECT_EQ(deployment.cohort().size(), 1000);
   EXPECT_EQ(deployment.cohort().minimum(), 666);
   EXPECT_EQ(deployment.secure_aggregation().least_alive(), 233);
   // Products beyond 64 bits.
   task.mutable_cohort()->set_size(8'000'000'000);
   task.mutable_cohort()->set_minimum(6'000'000'000);
-  task.mutable_simulation()->set_noise_cohort(10'000'000'000);
-  EXPECT_EQ(Deployed(task).cohort().minimum(), 7'500'000'000);
-  task.mutable_simulation()->set_noise_cohort(0);
-  EXPECT_EQ(Deployed(task).cohort().size(), 8'000'000'000);
+  EXPECT_EQ(Deployed(task, 10'000'000'000).cohort().minimum(), 7'500'000'000);
+  EXPECT_EQ(Deployed(task, 0).cohort().size(), 8'000'000'000);
 }
 
 TEST(PrivateTaskTest, SimulatesDistributedNoiseOfTheDeployment) {
@@ -310,8 +307,7 @@ TEST(PrivateTaskTest, SimulatesDistributedNoiseOfTheDeployment) {
   ASSERT_THAT(deployment, IsOk());
   task.mutable_cohort()->set_size(100);
   task.mutable_cohort()->set_minimum(90);
-  task.mutable_simulation()->set_noise_cohort(1000);
-  const auto simulated = Resolve(task, /*simulated=*/true);
+  const auto simulated = Resolve(task, /*noise_cohort=*/1000);
   ASSERT_THAT(simulated, IsOk());
   // Of a device: in the model's units, 1000 of them on a mean of 1000.
   const auto on_mean = [](const PrivateTask& resolved) {
