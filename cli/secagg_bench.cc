@@ -193,11 +193,11 @@ class BenchSession {
       const auto begin = send.devices.begin() + first;
       const auto end = begin + std::min(kAtOnce, send.devices.size() - first);
       events_.push_back([this, round, part = SendToDevices{{begin, end}, {}}] {
-        std::vector<std::string> messages(part.devices.size());
-        Measure(round, [&] { MakeMessages(part, messages); });
-        for (size_t i = 0; i < messages.size(); ++i) {
-          if (messages[i].empty()) continue;
-          ToClient(std::stoul(part.devices[i].value()), messages[i]);
+        messages_.resize(part.devices.size());
+        Measure(round, [&] { MakeMessages(part, messages_); });
+        for (size_t i = 0; i < messages_.size(); ++i) {
+          if (messages_[i].empty()) continue;
+          ToClient(std::stoul(part.devices[i].value()), messages_[i]);
         }
       });
     }
@@ -210,8 +210,9 @@ class BenchSession {
     ParallelFor(pool_.get(), count, grain, [&](int64_t begin, int64_t end) {
       v1::SecaggServerMessage message;
       for (int64_t i = begin; i < end; ++i) {
+        messages[i].clear();
         if (server_->MessageFor(send, send.devices[i], message)) {
-          messages[i] = message.SerializeAsString();
+          message.SerializeToString(&messages[i]);
         }
       }
     });
@@ -396,6 +397,8 @@ class BenchSession {
   std::unique_ptr<SecaggServer> server_;
   std::deque<Client> clients_;
   std::deque<std::function<void()>> events_;
+  // Of SendEach, kept for their memory.
+  std::vector<std::string> messages_;
   std::string waiting_for_ = "1 advertise";
   absl::Time wake_;
   absl::Status failure_;

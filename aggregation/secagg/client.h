@@ -176,7 +176,7 @@ class SecaggClient {
                          std::string_view path) const;
   absl::Status ShareKeys(std::vector<NeighborKeys> neighbors);
   absl::Status OnBoxes(const v1::SecaggBoxesMessage& message);
-  void OpenBox(size_t neighbor, const std::string& box);
+  void OpenBox(size_t neighbor, std::string_view box);
   absl::Status MaskInput();
   absl::Status OnSets(const v1::SecaggSetsMessage& message);
   // Whether the registrar's statement is about exactly the session's sets.

@@ -83,7 +83,7 @@ SecretBytes SecaggClient::SerializeJournal() const {
       journal.set_dead(session.dead->bytes());
       *journal.mutable_sets_witness() = session.sets_witness->ToProto();
     }
-    if (session.unmask.shares_size() > 0) {
+    if (session.unmask.members_size() > 0) {
       journal.set_unmask(session.unmask.SerializeAsString());
     }
   }

@@ -22,8 +22,9 @@ constexpr int64_t kOffer = 400;
 constexpr int64_t kDirectory = 250;    // with the witness
 constexpr int64_t kSession = 38;       // its hash and the message around it
 constexpr int64_t kSetsWitness = 190;  // the registrar's statement over sets
-constexpr int64_t kBox = static_cast<int64_t>(kShareBoxSize) + 9;
-constexpr int64_t kShare = static_cast<int64_t>(kShareValueSize) + 9;
+// With the number of the member.
+constexpr int64_t kBox = static_cast<int64_t>(kShareBoxSize) + 3;
+constexpr int64_t kShare = static_cast<int64_t>(kShareValueSize) + 3;
 constexpr int64_t kNeighborSignature = kSignature + 8;
 
 }  // namespace

@@ -16,27 +16,12 @@ absl::Status ServerGroup::OnShareBoxes(uint32_t member,
   if (sender.shared) {
     return absl::AlreadyExistsError("this device's boxes are here already");
   }
-  if (static_cast<size_t>(message.boxes_size()) != sender.neighbors.size()) {
-    return absl::InvalidArgumentError(
-        StrCat(message.boxes_size(), " boxes for ", sender.neighbors.size(),
-               " neighbors"));
+  if (message.boxes().size() != sender.neighbors.size() * kShareBoxSize) {
+    return absl::InvalidArgumentError(StrCat(
+        message.boxes().size(), " bytes of boxes for ", sender.neighbors.size(),
+        " neighbors; a box has ", kShareBoxSize));
   }
-  std::string boxes;
-  boxes.reserve(sender.neighbors.size() * kShareBoxSize);
-  for (int i = 0; i < message.boxes_size(); ++i) {
-    const v1::SecaggBox& box = message.boxes(i);
-    if (box.member() != sender.neighbors[i]) {
-      return absl::InvalidArgumentError(
-          "boxes are not those for its neighbors, in their order");
-    }
-    if (box.box().size() != kShareBoxSize) {
-      return absl::InvalidArgumentError(StrCat("a box of ", box.box().size(),
-                                               " bytes, where ", kShareBoxSize,
-                                               " are expected"));
-    }
-    boxes += box.box();
-  }
-  sender.boxes = std::move(boxes);
+  sender.boxes = message.boxes();
   sender.shared = true;
   return absl::OkStatus();
 }
@@ -45,16 +30,19 @@ void ServerGroup::WriteBoxes(uint32_t member,
                              v1::SecaggBoxesMessage& message) const {
   message.Clear();
   message.set_session(setup_.session.ToBytes());
-  for (const uint32_t from : members_[member].neighbors) {
+  const std::vector<uint32_t>& neighbors = members_[member].neighbors;
+  std::string& boxes = *message.mutable_boxes();
+  boxes.reserve(neighbors.size() * kShareBoxSize);
+  message.mutable_senders()->Reserve(static_cast<int>(neighbors.size()));
+  for (const uint32_t from : neighbors) {
     const Member& sender = members_[from];
     if (!sender.shared) continue;
     const auto place =
         static_cast<size_t>(std::lower_bound(sender.neighbors.begin(),
                                              sender.neighbors.end(), member) -
                             sender.neighbors.begin());
-    v1::SecaggBox& box = *message.add_boxes();
-    box.set_member(from);
-    box.set_box(sender.boxes.data() + place * kShareBoxSize, kShareBoxSize);
+    message.add_senders(from);
+    boxes.append(sender.boxes, place * kShareBoxSize, kShareBoxSize);
   }
 }
 

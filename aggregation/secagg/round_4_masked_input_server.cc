@@ -12,8 +12,9 @@
 namespace mledge::secagg {
 namespace {
 
-// Coordinates for which a second thread does not pay.
-constexpr int64_t kFewestCoordinates = int64_t{1} << 14;
+// Coordinates for which a second thread does not pay: they are added in about
+// the time that it takes to wake one.
+constexpr int64_t kFewestCoordinates = int64_t{1} << 17;
 
 // Equal parts for the threads there are.
 int64_t FoldGrain(int64_t size, const ThreadPool* pool) {

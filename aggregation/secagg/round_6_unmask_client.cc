@@ -16,9 +16,9 @@ absl::Status SecaggClient::ReleaseShares() {
                                   ? neighbor.shares->self_mask
                                   : neighbor.shares->mask_key;
     const auto bytes = value.bytes(RevealSecret());
-    v1::SecaggUnmask::Share& share = *session.unmask.add_shares();
-    share.set_member(neighbor.member);
-    share.set_share(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    session.unmask.add_members(neighbor.member);
+    session.unmask.mutable_shares()->append(
+        reinterpret_cast<const char*>(bytes.data()), bytes.size());
     // The other kind is never needed and never leaves the device.
     neighbor.shares.reset();
   }

@@ -33,28 +33,30 @@ absl::Status ServerGroup::OnUnmask(uint32_t member,
   if (sender.unmasked) {
     return absl::AlreadyExistsError("this device's shares are here already");
   }
-  std::vector<std::pair<uint32_t, ShareValue>> shares;
-  shares.reserve(static_cast<size_t>(message.shares_size()));
+  if (message.shares().size() != message.members_size() * kShareValueSize) {
+    return absl::InvalidArgumentError(StrCat(
+        message.shares().size(), " bytes of shares of ", message.members_size(),
+        " members; a share has ", kShareValueSize));
+  }
+  // All or none of them are taken.
   auto next = sender.neighbors.begin();
-  for (const v1::SecaggUnmask::Share& share : message.shares()) {
-    const uint32_t target = share.member();
-    if (!shares.empty() && target <= shares.back().first) {
-      return absl::InvalidArgumentError(
-          "shares are not in the order of their members");
-    }
+  for (const uint32_t target : message.members()) {
     while (next != sender.neighbors.end() && *next < target) ++next;
     if (next == sender.neighbors.end() || *next != target ||
         (!alive_.Contains(target) && !dead_.Contains(target))) {
       return absl::InvalidArgumentError(
-          StrCat("a share of member ", target, ", whom it has none of"));
+          StrCat("a share of member ", target,
+                 ", whom it has none of or gave one of before"));
     }
-    MLEDGE_ASSIGN_OR_RETURN(ShareValue value, ParseShareValue(share.share()));
-    shares.emplace_back(target, std::move(value));
+    ++next;
   }
-  for (auto& [index, value] : shares) {
+  std::string_view shares = message.shares();
+  for (const uint32_t index : message.members()) {
     Member& target = members_[index];
     target.shares.resize(target.neighbors.size());
-    target.shares[PlaceOf(member, target.neighbors)] = std::move(value);
+    MLEDGE_ASSIGN_OR_RETURN(target.shares[PlaceOf(member, target.neighbors)],
+                            ParseShareValue(shares.substr(0, kShareValueSize)));
+    shares.remove_prefix(kShareValueSize);
   }
   sender.unmasked = true;
   return absl::OkStatus();

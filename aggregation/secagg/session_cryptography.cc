@@ -32,9 +32,10 @@ class RealSecrets final : public DeviceSecrets {
 
   const PublicPart& Shown() const override { return shown_; }
 
-  absl::StatusOr<std::vector<std::string>> SealShares(
-      const Digest& session, uint32_t member, int64_t threshold,
-      std::vector<NeighborKeys> neighbors, SecretRandom& random) override {
+  absl::StatusOr<std::string> SealShares(const Digest& session, uint32_t member,
+                                         int64_t threshold,
+                                         std::vector<NeighborKeys> neighbors,
+                                         SecretRandom& random) override {
     session_ = session;
     member_ = member;
     neighbors_ = std::move(neighbors);
@@ -48,19 +49,19 @@ class RealSecrets final : public DeviceSecrets {
     MLEDGE_ASSIGN_OR_RETURN(
         std::vector<ShareValue> self_mask_shares,
         ShareSeed(self_mask_seed_, threshold, holders, random));
-    std::vector<std::string> boxes;
+    std::string boxes;
     box_keys_.clear();
     for (size_t i = 0; i < neighbors_.size(); ++i) {
       MLEDGE_ASSIGN_OR_RETURN(
           const SharedSecret secret,
           transport_key_.Agree(neighbors_[i].transport_key));
       box_keys_.push_back(secret.DeriveShareBoxKeys(PairWith(i)));
-      boxes.push_back(secagg::SealShares(
+      boxes += secagg::SealShares(
           cipher_, box_keys_[i].seal,
           {.session = session_, .from = member_, .to = neighbors_[i].member},
           {.mask_key = std::move(mask_key_shares[i]),
            .self_mask = std::move(self_mask_shares[i])},
-          random));
+          random);
     }
     return boxes;
   }

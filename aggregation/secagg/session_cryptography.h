@@ -54,11 +54,12 @@ class DeviceSecrets {
   };
   virtual const PublicPart& Shown() const = 0;
 
-  // A sealed box for each of `neighbors`, in their order: shares of both seeds,
-  // `threshold` of which open them. `member`: the device's own number.
+  // A sealed box for each of `neighbors`, one after the other in their order:
+  // shares of both seeds, `threshold` of which open them. `member`: the
+  // device's own number.
   // INVALID_ARGUMENT: a threshold that is none for so many, a neighbour's key
   // of small order.
-  virtual absl::StatusOr<std::vector<std::string>> SealShares(
+  virtual absl::StatusOr<std::string> SealShares(
       const Digest& session, uint32_t member, int64_t threshold,
       std::vector<NeighborKeys> neighbors, SecretRandom& random) = 0;
 

@@ -19,11 +19,10 @@ class NoSecrets final : public secagg::DeviceSecrets {
 
   const PublicPart& Shown() const override { return shown_; }
 
-  absl::StatusOr<std::vector<std::string>> SealShares(
+  absl::StatusOr<std::string> SealShares(
       const Digest&, uint32_t, int64_t,
       std::vector<secagg::NeighborKeys> neighbors, SecretRandom&) override {
-    return std::vector<std::string>(neighbors.size(),
-                                    std::string(secagg::kShareBoxSize, '\0'));
+    return std::string(neighbors.size() * secagg::kShareBoxSize, '\0');
   }
 
   absl::StatusOr<secagg::SharePair> OpenShares(size_t,

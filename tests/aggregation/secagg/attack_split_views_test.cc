@@ -16,6 +16,7 @@
 #include "mledge/aggregation/secagg/transcript.h"
 #include "mledge/core/logging.h"
 #include "mledge/tests/aggregation/secagg/lying_server.h"
+#include "mledge/tests/aggregation/secagg/member_entries.h"
 
 // A coordinator that cuts a stretch out of the circle of a thousand devices and
 // computes its sum. It cannot do so with one story, because each cut costs
@@ -234,13 +235,11 @@ class SplitViews {
   void Tell(uint32_t to, v1::SecaggServerMessage& message) {
     if (message.has_directory()) Plan();
     if (message.has_boxes()) {
-      auto& boxes = *message.mutable_boxes()->mutable_boxes();
-      boxes.erase(
-          std::remove_if(boxes.begin(), boxes.end(),
-                         [&](const v1::SecaggBox& box) {
-                           return view_of_[to]->missing.contains(box.member());
-                         }),
-          boxes.end());
+      MemberEntries boxes = BoxesIn(message.boxes());
+      std::erase_if(boxes, [&](const auto& box) {
+        return view_of_[to]->missing.contains(box.first);
+      });
+      PutBoxes(boxes, *message.mutable_boxes());
     } else if (message.has_sets()) {
       v1::SecaggSetsMessage& sets = *message.mutable_sets();
       sets.set_alive(view_of_[to]->alive.bytes());
@@ -284,11 +283,11 @@ class SplitViews {
     for (const uint32_t holder :
          world_.server().group(0)->graph().Neighbors(member)) {
       for (const auto& message : world_.device(holder).sent) {
-        for (const auto& share : message.unmask().shares()) {
-          if (share.member() != member || holders.size() == threshold) continue;
-          holders.push_back(ShareIndex::OfMember(holder));
-          values.push_back(*ParseShareValue(share.share()));
-        }
+        const MemberEntries shares = SharesIn(message.unmask());
+        const auto share = shares.find(member);
+        if (share == shares.end() || holders.size() == threshold) continue;
+        holders.push_back(ShareIndex::OfMember(holder));
+        values.push_back(*ParseShareValue(share->second));
       }
     }
     if (holders.size() < threshold) return std::nullopt;

@@ -10,6 +10,7 @@
 
 #include "mledge/aggregation/secagg/share_box.h"
 #include "mledge/tests/aggregation/secagg/lying_server.h"
+#include "mledge/tests/aggregation/secagg/member_entries.h"
 #include "mledge/tests/support/status_matchers.h"
 
 // A server that lies about boxes, about who is alive, and about what others
@@ -308,7 +309,9 @@ TEST(UnmaskingAttackTest, BoxesKeptBackAreNoticed) {
   // One is missing, which an honest loss would look like until the sets come.
   Lie(world, [](v1::SecaggServerMessage& message) {
     if (!message.has_boxes()) return;
-    message.mutable_boxes()->mutable_boxes()->DeleteSubrange(7, 1);
+    MemberEntries boxes = BoxesIn(message.boxes());
+    boxes.erase(std::next(boxes.begin(), 7));
+    PutBoxes(boxes, *message.mutable_boxes());
   });
   ExpectLeft(world, kVictim, "its box was kept back");
 }
@@ -317,8 +320,9 @@ TEST(UnmaskingAttackTest, TooFewBoxesEndTheSession) {
   SessionWorld world({.devices = 20});
   Lie(world, [](v1::SecaggServerMessage& message) {
     if (!message.has_boxes()) return;
-    auto& list = *message.mutable_boxes()->mutable_boxes();
-    list.DeleteSubrange(0, list.size() - 3);
+    MemberEntries boxes = BoxesIn(message.boxes());
+    while (boxes.size() > 3) boxes.erase(boxes.begin());
+    PutBoxes(boxes, *message.mutable_boxes());
   });
   ExpectLeft(world, kVictim, "boxes of 3 neighbors");
   EXPECT_THAT(world.device(kVictim).uploads, SizeIs(0));
@@ -329,11 +333,12 @@ TEST(UnmaskingAttackTest, ABoxForAnotherDeviceDoesNotOpen) {
   std::string stolen;
   world.to_device = [&](WorldDevice& to, v1::SecaggServerMessage& message) {
     if (!message.has_boxes()) return true;
-    auto& box = *message.mutable_boxes()->mutable_boxes(10);
+    MemberEntries boxes = BoxesIn(message.boxes());
     if (&to == &world.device(0)) {
-      stolen = box.box();
+      stolen = boxes.at(10);
     } else if (&to == &world.device(kVictim)) {
-      box.set_box(stolen);  // of the same sender, to another device
+      boxes.at(10) = stolen;  // of the same sender, to another device
+      PutBoxes(boxes, *message.mutable_boxes());
     }
     return true;
   };
@@ -349,12 +354,10 @@ TEST(UnmaskingAttackTest, ABoxForAnotherDeviceDoesNotOpen) {
 TEST(UnmaskingAttackTest, ARecoveredDevicesBoxesStayClosed) {
   SessionWorld world({.devices = 20});
   world.device(kVictim).stops_before = Step::kMaskedInput;
-  std::map<uint32_t, std::string> boxes_to_victim;
+  MemberEntries boxes_to_victim;
   world.to_device = [&](WorldDevice& to, v1::SecaggServerMessage& message) {
     if (message.has_boxes() && &to == &world.device(kVictim)) {
-      for (const auto& box : message.boxes().boxes()) {
-        boxes_to_victim[box.member()] = box.box();
-      }
+      boxes_to_victim = BoxesIn(message.boxes());
     }
     return true;
   };
@@ -368,11 +371,10 @@ TEST(UnmaskingAttackTest, ARecoveredDevicesBoxesStayClosed) {
   const uint32_t threshold = world.server().group(0)->parameters().threshold;
   for (uint32_t i = 0; i < 20 && holders.size() < threshold; ++i) {
     for (const auto& message : world.device(i).sent) {
-      for (const auto& share : message.unmask().shares()) {
-        if (share.member() != kVictim) continue;
-        holders.push_back(ShareIndex::OfMember(i));
-        values.push_back(*ParseShareValue(share.share()));
-      }
+      const MemberEntries shares = SharesIn(message.unmask());
+      if (!shares.contains(kVictim)) continue;
+      holders.push_back(ShareIndex::OfMember(i));
+      values.push_back(*ParseShareValue(shares.at(kVictim)));
     }
   }
   for (const ShareValue& value : values) pointers.push_back(&value);
