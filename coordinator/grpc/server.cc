@@ -1,79 +1,25 @@
 #include "mledge/coordinator/grpc/server.h"
 
-#include <arpa/inet.h>
 #include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <optional>
-#include <system_error>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "mledge/coordinator/grpc/admin_service.h"
 #include "mledge/coordinator/grpc/credentials.h"
 #include "mledge/coordinator/grpc/device_service.h"
 #include "mledge/coordinator/grpc/service_environment.h"
 #include "mledge/core/executor.h"
+#include "mledge/core/listen_address.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 #include "mledge/identity/tls_identity.h"
 
 namespace mledge {
 namespace {
-
-struct HostPort {
-  std::string host;
-  int port = 0;
-};
-
-absl::StatusOr<HostPort> ParseListen(const std::string& listen) {
-  const size_t colon = listen.rfind(':');
-  HostPort result;
-  if (colon == std::string::npos || colon == 0 ||
-      !absl::SimpleAtoi(listen.substr(colon + 1), &result.port) ||
-      result.port < 0 || result.port > 65535) {
-    return absl::InvalidArgumentError(
-        StrCat("listen: '", listen,
-               "' is no address; write host:port, for example 0.0.0.0:7443"));
-  }
-  result.host = listen.substr(0, colon);
-  return result;
-}
-
-// gRPC says only that it could not listen; the system, asked directly, says
-// why.
-std::string WhyNotListening(const HostPort& address) {
-  std::string host = address.host;
-  if (host.size() > 2 && host.front() == '[') {
-    host = host.substr(1, host.size() - 2);
-  }
-  addrinfo hints = {};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  const int error =
-      getaddrinfo(host.c_str(), StrCat(address.port).c_str(), &hints, &found);
-  if (error != 0) return gai_strerror(error);
-  std::string reason = "gRPC gave no reason";
-  for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
-    const int fd = socket(each->ai_family, each->ai_socktype, 0);
-    const int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (fd >= 0 && (bind(fd, each->ai_addr, each->ai_addrlen) != 0 ||
-                    listen(fd, 1) != 0)) {
-      reason = std::generic_category().message(errno);
-    }
-    if (fd >= 0) close(fd);
-  }
-  freeaddrinfo(found);
-  return reason;
-}
 
 class GrpcCoordinatorServer final : public CoordinatorServer {
  public:
@@ -102,7 +48,8 @@ class GrpcCoordinatorServer final : public CoordinatorServer {
   ~GrpcCoordinatorServer() override { Shutdown(absl::ZeroDuration()); }
 
   absl::Status Listen(const Options& options) {
-    MLEDGE_ASSIGN_OR_RETURN(address_, ParseListen(options.listen));
+    MLEDGE_ASSIGN_OR_RETURN(address_,
+                            ListenAddress::Parse("listen", options.listen));
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort(
@@ -133,18 +80,14 @@ class GrpcCoordinatorServer final : public CoordinatorServer {
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port == 0) {
       server_.reset();
-      return absl::UnavailableError(StrCat(
-          "cannot listen on ", options.listen, ": ", WhyNotListening(address_),
-          ". Stop what uses the address, or change `listen`"));
+      return WhyNotListening("listen", address_);
     }
     address_.port = port;
     return absl::OkStatus();
   }
 
   int port() const override { return address_.port; }
-  std::string address() const override {
-    return StrCat(address_.host, ":", address_.port);
-  }
+  std::string address() const override { return address_.ToString(); }
 
   void Shutdown(absl::Duration grace) override {
     if (server_ == nullptr) return;
@@ -163,7 +106,7 @@ class GrpcCoordinatorServer final : public CoordinatorServer {
   const ServiceEnvironment environment_;
   DeviceServiceAdapter device_service_;
   AdminServiceAdapter admin_service_;
-  HostPort address_;
+  ListenAddress address_;
   std::unique_ptr<grpc::Server> server_;
 };
 

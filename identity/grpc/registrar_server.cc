@@ -8,9 +8,9 @@
 #include <chrono>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "mledge/core/executor.h"
 #include "mledge/core/file.h"
+#include "mledge/core/listen_address.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 #include "mledge/identity/grpc/registrar_service.h"
@@ -45,16 +45,7 @@ class Port {
   absl::Status Listen(std::string_view field, const std::string& listen,
                       std::shared_ptr<grpc::ServerCredentials> credentials,
                       grpc::Service* service) {
-    const size_t colon = listen.rfind(':');
-    int port = -1;
-    if (colon == std::string::npos || colon == 0 ||
-        !absl::SimpleAtoi(listen.substr(colon + 1), &port) || port < 0 ||
-        port > 65535) {
-      return absl::InvalidArgumentError(
-          StrCat(field, ": '", listen,
-                 "' is no address; write host:port, for example "
-                 "0.0.0.0:7444"));
-    }
+    MLEDGE_ASSIGN_OR_RETURN(address_, ListenAddress::Parse(field, listen));
     grpc::ServerBuilder builder;
     int taken = 0;
     builder.AddListeningPort(listen, std::move(credentials), &taken);
@@ -69,17 +60,13 @@ class Port {
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || taken == 0) {
       server_.reset();
-      return absl::UnavailableError(
-          StrCat("cannot listen on ", listen,
-                 ". Stop what uses the address (another registrar?), or "
-                 "change `",
-                 field, "`"));
+      return WhyNotListening(field, address_);
     }
-    address_ = StrCat(listen.substr(0, colon), ":", taken);
+    address_.port = taken;
     return absl::OkStatus();
   }
 
-  const std::string& address() const { return address_; }
+  std::string address() const { return address_.ToString(); }
   void Shutdown(absl::Duration grace) {
     if (server_ == nullptr) return;
     server_->Shutdown(std::chrono::system_clock::now() +
@@ -87,7 +74,7 @@ class Port {
   }
 
  private:
-  std::string address_;
+  ListenAddress address_;
   std::unique_ptr<grpc::Server> server_;
 };
 
