@@ -366,6 +366,11 @@ absl::StatusOr<PrivateTask> ResolvePrivateTask(
   simulated.per_participation = deployment.per_participation;
   simulated.per_schedule = deployment.per_schedule;
   simulated.noise_multiplier = deployment.noise_multiplier;
+  if (simulated.rotated) {
+    // What sessions of the simulated cohort promise, and devices ask of them.
+    MLEDGE_ASSIGN_OR_RETURN(const SumSize sums, SizeOfSums(task));
+    simulated.least_honest = sums.honest;
+  }
   return simulated;
 }
 

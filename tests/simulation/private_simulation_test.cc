@@ -13,18 +13,16 @@ namespace {
 
 // Two rounds of which little but noise remains: a clip norm far below the
 // updates', and a hundred times as much noise.
-v1::Task MakeNoisyTask(const std::string& more = "") {
+v1::Task MakeNoisyTask(const std::string& privacy = "mechanism: CENTRAL",
+                       const std::string& more = "") {
   return MakeTask(StrCat(R"pb(
                            local_training { clip_norm: 0.001 }
                            aggregation { weighting: UNIFORM }
                            stop { rounds: 2 }
-                           privacy {
-                             mechanism: CENTRAL
-                             noise_multiplier: 100
-                             delta: 1e-9
-                             population_size: 1000000
-                           })pb",
-                         more));
+                           privacy { noise_multiplier: 100 delta: 1e-9
+                                     population_size: 1000000
+                         )pb",
+                         privacy, "} ", more));
 }
 
 double RmsChange(const SimulationResult& result) {
@@ -42,12 +40,26 @@ double RmsChange(const SimulationResult& result) {
 TEST(PrivateSimulationTest, TheMeanBearsTheNoiseOfTheDeployment) {
   const auto alone = Simulate(MakeOptions(MakeNoisyTask()));
   ASSERT_THAT(alone, IsOk());
-  const auto deployed =
-      Simulate(MakeOptions(MakeNoisyTask("simulation { noise_cohort: 500 }")));
+  const auto deployed = Simulate(MakeOptions(
+      MakeNoisyTask("mechanism: CENTRAL", "simulation { noise_cohort: 500 }")));
   ASSERT_THAT(deployed, IsOk());
   // Two rounds of 100 · 0.001 / 5 each, independent.
   EXPECT_NEAR(RmsChange(*alone) / (0.02 * std::sqrt(2.0)), 1, 0.2);
   EXPECT_NEAR(RmsChange(*alone) / RmsChange(*deployed), 100, 40);
+}
+
+// In the simulation sessions may lose devices as in the deployment: no device
+// may ask for the noise of everybody.
+TEST(PrivateSimulationTest, DevicesTakePartInSessionsWithTheDeploymentsNoise) {
+  const auto result =
+      Simulate(MakeOptions(MakeNoisyTask("mechanism: DISTRIBUTED", R"pb(
+        cohort { size: 10 minimum: 6 }
+        secure_aggregation { mode: ON dropout_fraction: 0.3 }
+        simulation { noise_cohort: 1000 })pb")));
+  ASSERT_THAT(result, IsOk());
+  EXPECT_EQ(result->state, v1::COMPLETED) << result->reason;
+  ASSERT_EQ(result->rounds.size(), 2u);
+  for (const auto& round : result->rounds) EXPECT_EQ(round.devices, 10);
 }
 
 }  // namespace

@@ -317,6 +317,8 @@ TEST(PrivateTaskTest, SimulatesDistributedNoiseOfTheDeployment) {
   };
   EXPECT_NEAR(on_mean(*simulated) / on_mean(*deployment), 1, 0.02);
   EXPECT_EQ(simulated->per_participation, deployment->per_participation);
+  // Sessions lose devices in the simulation as in the deployment.
+  EXPECT_EQ(simulated->least_honest, Resolve(task)->least_honest);
 }
 
 TEST(PrivateTaskTest, ClaimsSayEverythingThatTheyRestOn) {
