@@ -212,20 +212,15 @@ void DeviceAgent::Do(FetchBlob& effect) {
 
 void DeviceAgent::Do(Persist& effect) {
   absl::Status status;
-  if (effect.charge.has_value()) {
-    status = dependencies_.storage->SavePrivacyRecord(effect.charge->task,
-                                                      effect.charge->record);
-  }
-  if (!status.ok()) {
-    // Nothing leaves that is not charged.
-  } else if (!effect.record.update.has_value()) {
+  if (!effect.record.update.has_value()) {
     status = dependencies_.storage->SaveAssignment(effect.record.assignment);
   } else if (prepared_ == nullptr ||
              prepared_->finished != *effect.record.update) {
     status = absl::InternalError("the update to be stored is not at hand");
   } else {
     status = dependencies_.storage->SaveUpdate(
-        prepared_->finished, prepared_->context, prepared_->update);
+        prepared_->finished, prepared_->context, prepared_->update,
+        effect.charge);
     prepared_.reset();
   }
   inbox_->Post(

@@ -60,11 +60,11 @@ class DeviceStorage {
   virtual absl::StatusOr<std::optional<std::string>> LoadSnapshot(
       const AssignmentId& assignment) = 0;
   // Writes and syncs the update file, whose hash and size are `finished`, then
-  // records it in the journal and drops the snapshot. FAILED_PRECONDITION as
-  // above; RESOURCE_EXHAUSTED.
-  virtual absl::Status SaveUpdate(const FinishedUpdate& finished,
-                                  const UpdateContext& context,
-                                  const Update& update) = 0;
+  // records it in the journal together with what it costs of a private task,
+  // and drops the snapshot. FAILED_PRECONDITION as above; RESOURCE_EXHAUSTED.
+  virtual absl::Status SaveUpdate(
+      const FinishedUpdate& finished, const UpdateContext& context,
+      const Update& update, const std::optional<PrivacyCharge>& charge) = 0;
   // NOT_FOUND: the journal holds no update of that assignment. DATA_LOSS: its
   // file is missing or altered.
   virtual absl::StatusOr<std::shared_ptr<const UploadSource>> OpenUpdate(
@@ -89,13 +89,9 @@ class DeviceStorage {
 
   // The device's ledger of differential privacy (privacy_ledger.h): a record
   // for each private task, by the SHA-256 of its signed payload. Kept for ever:
-  // what is forgotten here could be spent again.
+  // what is forgotten here could be spent again. Replaced by SaveUpdate.
   virtual absl::StatusOr<std::map<Digest, std::string>>
   LoadPrivacyRecords() = 0;
-  // Replaces the task's record. RESOURCE_EXHAUSTED: the disk is full; then the
-  // old record is still there.
-  virtual absl::Status SavePrivacyRecord(const Digest& task,
-                                         std::string_view record) = 0;
 
   // NOT_FOUND when the cache does not hold it.
   virtual absl::StatusOr<std::shared_ptr<const std::string>> ReadBlob(

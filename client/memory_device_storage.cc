@@ -149,9 +149,9 @@ absl::StatusOr<std::optional<std::string>> MemoryDeviceStorage::LoadSnapshot(
   return snapshot_;
 }
 
-absl::Status MemoryDeviceStorage::SaveUpdate(const FinishedUpdate& finished,
-                                             const UpdateContext& context,
-                                             const Update& update) {
+absl::Status MemoryDeviceStorage::SaveUpdate(
+    const FinishedUpdate& finished, const UpdateContext& context,
+    const Update& update, const std::optional<PrivacyCharge>& charge) {
   MLEDGE_ASSIGN_OR_RETURN(std::string bytes, SerializeUpdate(update, context));
   MutexLock lock(&mutex_);
   if (!HoldsLocked(context.assignment_id)) {
@@ -159,6 +159,7 @@ absl::Status MemoryDeviceStorage::SaveUpdate(const FinishedUpdate& finished,
         "assignment ", context.assignment_id.value(), " is not under way"));
   }
   MLEDGE_RETURN_IF_ERROR(CheckRoomLocked(bytes.size()));
+  if (charge.has_value()) privacy_records_[charge->task] = charge->record;
   update_ = std::make_shared<const std::string>(std::move(bytes));
   journal_->update = finished;
   snapshot_.reset();
@@ -224,13 +225,6 @@ absl::StatusOr<std::map<Digest, std::string>>
 MemoryDeviceStorage::LoadPrivacyRecords() {
   MutexLock lock(&mutex_);
   return privacy_records_;
-}
-
-absl::Status MemoryDeviceStorage::SavePrivacyRecord(const Digest& task,
-                                                    std::string_view record) {
-  MutexLock lock(&mutex_);
-  privacy_records_[task] = std::string(record);
-  return absl::OkStatus();
 }
 
 absl::StatusOr<std::shared_ptr<const std::string>>

@@ -39,8 +39,8 @@ class MemoryDeviceStorage final : public DeviceStorage {
   absl::StatusOr<std::optional<std::string>> LoadSnapshot(
       const AssignmentId& assignment) override;
   absl::Status SaveUpdate(const FinishedUpdate& finished,
-                          const UpdateContext& context,
-                          const Update& update) override;
+                          const UpdateContext& context, const Update& update,
+                          const std::optional<PrivacyCharge>& charge) override;
   absl::StatusOr<std::shared_ptr<const UploadSource>> OpenUpdate(
       const AssignmentId& assignment) override;
   absl::Status Forget(const AssignmentId& assignment) override;
@@ -51,8 +51,6 @@ class MemoryDeviceStorage final : public DeviceStorage {
   absl::StatusOr<uint64_t> LoadListNumber() override;
   absl::Status SaveListNumber(uint64_t number) override;
   absl::StatusOr<std::map<Digest, std::string>> LoadPrivacyRecords() override;
-  absl::Status SavePrivacyRecord(const Digest& task,
-                                 std::string_view record) override;
   absl::StatusOr<std::shared_ptr<const std::string>> ReadBlob(
       const Digest& digest) override;
   absl::StatusOr<std::unique_ptr<BlobWriter>> OpenBlobWriter(

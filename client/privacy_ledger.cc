@@ -125,7 +125,10 @@ absl::Status PrivacyLedger::CheckShown(const Digest& task,
   MLEDGE_ASSIGN_OR_RETURN(
       const LedgerHead known,
       HeadOf(record->second.head().sequence(), record->second.head().hash()));
-  if (Leads(known, shown.links, head)) return absl::OkStatus();
+  // The links may begin below what the device has learnt since.
+  if (known == head || Leads(known, shown.links, head)) {
+    return absl::OkStatus();
+  }
   if (shown.adoption.has_value()) {
     const v1::LedgerAdoptionStatement& adoption = *shown.adoption;
     MLEDGE_ASSIGN_OR_RETURN(

@@ -75,8 +75,7 @@ struct FetchBlob {
 
 // Make the record durable, together with the update that it names, if it names
 // one; it replaces what was there. → OnPersisted, only when it is durable.
-// First of all the charge, if there is one: a crash in between costs the device
-// that participation.
+// Update and charge become durable together or not at all.
 struct Persist {
   CallId call;
   JournalRecord record;

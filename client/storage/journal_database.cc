@@ -181,7 +181,7 @@ absl::Status JournalDatabase::SealRowsOfOlderFormat() {
       if (!more) break;
       const absl::StatusOr<Digest> task = Digest::FromBytes(row.Bytes(0));
       if (!task.ok()) return Annotate(task.status(), database_->path());
-      MLEDGE_RETURN_IF_ERROR(SavePrivacyRecord(*task, row.Bytes(1)));
+      MLEDGE_RETURN_IF_ERROR(WritePrivacyRecord(*task, row.Bytes(1)));
     }
   }
   MLEDGE_ASSIGN_OR_RETURN(
@@ -255,15 +255,21 @@ absl::StatusOr<std::optional<JournalRecord>> JournalDatabase::Load() {
   return DecodeAssignment(value->bytes(RevealSecret()));
 }
 
-absl::Status JournalDatabase::Save(const JournalRecord& record) {
+absl::Status JournalDatabase::Save(const JournalRecord& record,
+                                   const std::optional<PrivacyCharge>& charge) {
   std::optional<UnsealedUpdate> update;
   if (record.update.has_value()) {
     update = {record.update->content_sha256.ToBytes(),
               record.update->size_in_bytes};
   }
-  return Write(
-      std::string(kAssignmentRecord),
-      AsBytes(EncodeAssignment(record.assignment.SerializeAsString(), update)));
+  return database_->InTransaction([&]() -> absl::Status {
+    if (charge.has_value()) {
+      MLEDGE_RETURN_IF_ERROR(WritePrivacyRecord(charge->task, charge->record));
+    }
+    return Write(std::string(kAssignmentRecord),
+                 AsBytes(EncodeAssignment(record.assignment.SerializeAsString(),
+                                          update)));
+  });
 }
 
 absl::Status JournalDatabase::Clear() {
@@ -346,8 +352,8 @@ JournalDatabase::LoadPrivacyRecords() {
   return records;
 }
 
-absl::Status JournalDatabase::SavePrivacyRecord(const Digest& task,
-                                                std::string_view record) {
+absl::Status JournalDatabase::WritePrivacyRecord(const Digest& task,
+                                                 std::string_view record) {
   return Write(StrCat(kPrivacyPrefix, cipher_->NameOf("privacy", task)),
                AsBytes(EncodePrivacyRecord(task, record)));
 }

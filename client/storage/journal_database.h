@@ -44,7 +44,9 @@ class JournalDatabase {
   std::shared_ptr<const StateCipher> cipher() const { return cipher_; }
 
   absl::StatusOr<std::optional<JournalRecord>> Load();
-  absl::Status Save(const JournalRecord& record);
+  // Both or neither.
+  absl::Status Save(const JournalRecord& record,
+                    const std::optional<PrivacyCharge>& charge = std::nullopt);
   absl::Status Clear();
 
   // Its masked input is a file that is named by its SHA-256.
@@ -60,7 +62,6 @@ class JournalDatabase {
   absl::StatusOr<uint64_t> LoadListNumber();
   absl::Status SaveListNumber(uint64_t number);
   absl::StatusOr<std::map<Digest, std::string>> LoadPrivacyRecords();
-  absl::Status SavePrivacyRecord(const Digest& task, std::string_view record);
 
  private:
   JournalDatabase(std::unique_ptr<Database> database, std::string key_place)
@@ -86,6 +87,7 @@ class JournalDatabase {
       std::string_view prefix,
       const std::function<absl::Status(const SecretBytes&)>& use);
   std::string SecaggName(const Digest& task) const;
+  absl::Status WritePrivacyRecord(const Digest& task, std::string_view record);
 
   const std::unique_ptr<Database> database_;
   const std::string key_place_;

@@ -119,8 +119,8 @@ class SqliteDeviceStorage final : public DeviceStorage {
   }
 
   absl::Status SaveUpdate(const FinishedUpdate& finished,
-                          const UpdateContext& context,
-                          const Update& update) override {
+                          const UpdateContext& context, const Update& update,
+                          const std::optional<PrivacyCharge>& charge) override {
     MutexLock lock(&mutex_);
     MLEDGE_RETURN_IF_ERROR(CheckHolds(context.assignment_id));
     MLEDGE_RETURN_IF_ERROR(WriteSealedFile(
@@ -131,7 +131,7 @@ class SqliteDeviceStorage final : public DeviceStorage {
         }));
     JournalRecord record = *record_;
     record.update = finished;
-    MLEDGE_RETURN_IF_ERROR(database_->Save(record));
+    MLEDGE_RETURN_IF_ERROR(database_->Save(record, charge));
     record_ = std::move(record);
     Remove(snapshot_path_);
     return absl::OkStatus();
@@ -220,12 +220,6 @@ class SqliteDeviceStorage final : public DeviceStorage {
     MutexLock lock(&mutex_);
     return database_->LoadPrivacyRecords();
   }
-  absl::Status SavePrivacyRecord(const Digest& task,
-                                 std::string_view record) override {
-    MutexLock lock(&mutex_);
-    return database_->SavePrivacyRecord(task, record);
-  }
-
   absl::StatusOr<std::shared_ptr<const std::string>> ReadBlob(
       const Digest& digest) override {
     return blobs_->Read(digest);

@@ -262,9 +262,9 @@ TEST_F(DeviceAgentTest, UpdateThatWaitsIsReportedWhenTheRegistrarIsGone) {
   const UpdateContext context = {AssignmentId("a1"), Digest()};
   const std::string bytes = *SerializeUpdate(update, context);
   ASSERT_THAT(storage_.SaveAssignment(assignments[0]), IsOk());
-  ASSERT_THAT(
-      storage_.SaveUpdate({Sha256Of(bytes), bytes.size()}, context, update),
-      IsOk());
+  ASSERT_THAT(storage_.SaveUpdate({Sha256Of(bytes), bytes.size()}, context,
+                                  update, std::nullopt),
+              IsOk());
   FakeTrainerFactory trainers;
   RunUntil(coordinator, trainers,
            [&] { return coordinator.reports().size() == 1; });

@@ -84,7 +84,7 @@ class Life {
     absl::Status status;
     if (effect.record.update.has_value()) {
       status = storage_.SaveUpdate(prepared_->finished, prepared_->context,
-                                   prepared_->update);
+                                   prepared_->update, effect.charge);
     } else {
       status = storage_.SaveAssignment(effect.record.assignment);
     }

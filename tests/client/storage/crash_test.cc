@@ -82,7 +82,8 @@ struct Said {
     say(i, 2);
     const MadeUpdate made = UpdateOf(i);
     if (!(*storage)
-             ->SaveUpdate(made.finished, made.context, made.update)
+             ->SaveUpdate(made.finished, made.context, made.update,
+                          PrivacyCharge{kTask, IdOf(i).value()})
              .ok()) {
       _exit(6);
     }
@@ -162,6 +163,11 @@ TEST(DeviceStorageCrashTest, WhatWasSaidToBeSavedSurvivesFortyKills) {
     ASSERT_TRUE(id == IdOf(i) || is_next) << id;
     const bool has_update = (*journal)->update.has_value();
     EXPECT_TRUE(has_update || said.step < 3 || is_next);
+    // It is charged exactly when there is an update that may leave.
+    const auto charged = (*storage)->LoadPrivacyRecords();
+    ASSERT_THAT(charged, IsOk());
+    EXPECT_EQ(charged->contains(kTask) && charged->at(kTask) == id.value(),
+              has_update);
     if (has_update) {
       const MadeUpdate made = UpdateOf(i);
       EXPECT_EQ((*journal)->update, made.finished);

@@ -92,11 +92,13 @@ class EncryptedStateTest : public ::testing::Test {
             std::make_shared<const std::string>("masked-in-the-clear")),
         IsOk());
     ASSERT_THAT(storage->SaveListNumber(7), IsOk());
-    ASSERT_THAT(storage->SavePrivacyRecord(kTask, "spent-in-the-clear"),
-                IsOk());
     CopyFiles();
-    ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_), IsOk());
+    ASSERT_THAT(SaveChargedUpdate(*storage), IsOk());
     CopyFiles();
+  }
+  absl::Status SaveChargedUpdate(DeviceStorage& storage) {
+    return storage.SaveUpdate(finished_, context_, update_,
+                              PrivacyCharge{kTask, "spent-in-the-clear"});
   }
   void CopyFiles() {
     fs::copy(state(), directory_.File(StrCat("seen-", ++copies_)),
@@ -382,8 +384,7 @@ TEST_F(EncryptedStateTest, StateOfTheSecondFormatIsTakenOver) {
   {
     auto storage = MustOpen();
     EXPECT_THAT(storage->LoadPrivacyRecords(), IsOkAndHolds(IsEmpty()));
-    ASSERT_THAT(storage->SavePrivacyRecord(kTask, "spent-in-the-clear"),
-                IsOk());
+    ASSERT_THAT(SaveChargedUpdate(*storage), IsOk());
   }
   ExpectTakenOver(true);
   ExpectNothingInTheClear();

@@ -146,13 +146,21 @@ TEST_P(SecaggJournalTest, ListNumberOnlyGoesUp) {
 TEST_P(SecaggJournalTest, PrivacyRecordsAreReplacedAndKept) {
   EXPECT_THAT(storage().LoadPrivacyRecords(), IsOkAndHolds(IsEmpty()));
   const std::string binary("\0\x80 one", 6);
-  ASSERT_THAT(storage().SavePrivacyRecord(kTask, "first"), IsOk());
-  ASSERT_THAT(storage().SavePrivacyRecord(kOther, ""), IsOk());
-  ASSERT_THAT(storage().SavePrivacyRecord(kTask, binary), IsOk());
-  v1::Assignment assignment;
-  assignment.set_assignment_id("a1");
-  ASSERT_THAT(storage().SaveAssignment(assignment), IsOk());
-  ASSERT_THAT(storage().Forget(AssignmentId("a1")), IsOk());
+  Update update;
+  update.weight = 1;
+  const UpdateContext context = {AssignmentId("a1"), Digest()};
+  const std::string bytes = *SerializeUpdate(update, context);
+  for (const PrivacyCharge& charge :
+       {PrivacyCharge{kTask, "first"}, PrivacyCharge{kOther, ""},
+        PrivacyCharge{kTask, binary}}) {
+    v1::Assignment assignment;
+    assignment.set_assignment_id("a1");
+    ASSERT_THAT(storage().SaveAssignment(assignment), IsOk());
+    ASSERT_THAT(storage().SaveUpdate({Sha256Of(bytes), bytes.size()}, context,
+                                     update, charge),
+                IsOk());
+    ASSERT_THAT(storage().Forget(AssignmentId("a1")), IsOk());
+  }
   Restart();
   EXPECT_THAT(storage().LoadPrivacyRecords(),
               IsOkAndHolds(

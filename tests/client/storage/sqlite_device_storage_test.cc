@@ -122,7 +122,8 @@ TEST_F(SqliteDeviceStorageTest, EveryStepSurvivesPowerLoss) {
     copies.push_back(CopyOfState());
     ASSERT_THAT(storage->SaveSnapshot(AssignmentId("a1"), "step 5"), IsOk());
     copies.push_back(CopyOfState());
-    ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_), IsOk());
+    ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_, std::nullopt),
+                IsOk());
     copies.push_back(CopyOfState());
     ASSERT_THAT(storage->Forget(AssignmentId("a1")), IsOk());
     copies.push_back(CopyOfState());
@@ -184,7 +185,8 @@ TEST_F(SqliteDeviceStorageTest, SnapshotOfAnotherAssignmentIsNotTaken) {
 TEST_F(SqliteDeviceStorageTest, NewAssignmentReplacesEverything) {
   auto storage = MustOpen(path_);
   ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
-  ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_), IsOk());
+  ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_, std::nullopt),
+              IsOk());
   assignment_.set_assignment_id("a2");
   ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
   EXPECT_THAT(storage->OpenUpdate(AssignmentId("a1")),
@@ -198,7 +200,8 @@ TEST_F(SqliteDeviceStorageTest, UpdateAlteredWhileItWaitedIsNotUploaded) {
   {
     auto storage = MustOpen(path_);
     ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
-    ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_), IsOk());
+    ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_, std::nullopt),
+                IsOk());
   }
   Overwrite(StrCat(path_, "/update.sealed"), 500, "x");
   auto storage = MustOpen(path_);
@@ -209,7 +212,8 @@ TEST_F(SqliteDeviceStorageTest, UpdateAlteredWhileItWaitedIsNotUploaded) {
 TEST_F(SqliteDeviceStorageTest, TruncatedUpdateIsNotUploaded) {
   auto storage = MustOpen(path_);
   ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
-  ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_), IsOk());
+  ASSERT_THAT(storage->SaveUpdate(finished_, context_, update_, std::nullopt),
+              IsOk());
   fs::resize_file(StrCat(path_, "/update.sealed"), 100);
   EXPECT_THAT(storage->OpenUpdate(AssignmentId("a1")),
               StatusIs(absl::StatusCode::kDataLoss));
@@ -381,8 +385,9 @@ TEST_F(SqliteDeviceStorageTest, StateIsBounded) {
     assignment_.set_assignment_id(id.value());
     ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
     ASSERT_THAT(storage->SaveSnapshot(id, std::string(5000, 's')), IsOk());
-    ASSERT_THAT(storage->SaveUpdate(finished_, {id, Digest()}, update_),
-                IsOk());
+    ASSERT_THAT(
+        storage->SaveUpdate(finished_, {id, Digest()}, update_, std::nullopt),
+        IsOk());
     ASSERT_LE(size_of(StrCat(path_, "/cache")), kCache);
     if (i == 20) early = size_of(path_);
   }
@@ -399,7 +404,8 @@ TEST_F(SqliteDeviceStorageTest, FullDiskKeepsWhatWasThere) {
   rlimit tight = before;
   tight.rlim_cur = 1000;
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &tight), 0);
-  const absl::Status update = storage->SaveUpdate(finished_, context_, update_);
+  const absl::Status update =
+      storage->SaveUpdate(finished_, context_, update_, std::nullopt);
   const absl::Status snapshot =
       storage->SaveSnapshot(AssignmentId("a1"), std::string(5000, 's'));
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
@@ -407,7 +413,8 @@ TEST_F(SqliteDeviceStorageTest, FullDiskKeepsWhatWasThere) {
   EXPECT_THAT(snapshot, StatusIs(absl::StatusCode::kResourceExhausted));
   EXPECT_TRUE((*storage->LoadJournal()).has_value());
   EXPECT_FALSE((*storage->LoadJournal())->update.has_value());
-  EXPECT_THAT(storage->SaveUpdate(finished_, context_, update_), IsOk());
+  EXPECT_THAT(storage->SaveUpdate(finished_, context_, update_, std::nullopt),
+              IsOk());
 }
 
 }  // namespace
