@@ -28,6 +28,24 @@ std::string Time(const google::protobuf::Timestamp& time) {
                           absl::LocalTimeZone());
 }
 
+// What is spent against an observer, and what is left.
+std::string Spent(const v1::GetPrivacyLedgerResponse::Account& account) {
+  std::string text =
+      absl::StrFormat("epsilon %.4g spent", account.spent().epsilon());
+  if (account.has_left()) {
+    text += absl::StrFormat(", %.4g left until privacy.epsilon_limit",
+                            account.left());
+  }
+  return text + absl::StrFormat(
+                    ",\n#   %.4g when all rounds are done, against %s (delta "
+                    "%g)\n",
+                    account.schedule().epsilon(),
+                    account.spent().observer() == v1::OBSERVER_COORDINATOR
+                        ? "the coordinator"
+                        : "model recipients",
+                    account.spent().delta());
+}
+
 absl::Status List(const OperatorConnection& connection) {
   MLEDGE_ASSIGN_OR_RETURN(const std::unique_ptr<AdminClient> client,
                           Connect(connection));
@@ -80,15 +98,9 @@ absl::Status Show(const TaskOptions& options) {
     MLEDGE_ASSIGN_OR_RETURN(const v1::GetPrivacyLedgerResponse ledger,
                             client->GetPrivacyLedger(options.task));
     for (const auto& account : ledger.accounts()) {
-      std::cout << absl::StreamFormat(
-          "# Privacy: %s noise; epsilon %.4g of %.4g spent against %s (delta "
-          "%g). `mledge\n#   privacy ledger` says under which assumptions.\n",
-          ledger.mechanism(), account.spent().epsilon(),
-          account.schedule().epsilon(),
-          account.spent().observer() == v1::OBSERVER_COORDINATOR
-              ? "the coordinator"
-              : "model recipients",
-          account.spent().delta());
+      std::cout
+          << "# Privacy: " << ledger.mechanism() << " noise; " << Spent(account)
+          << "#   `mledge privacy ledger` says under which assumptions.\n";
     }
   } else {
     std::cout << "# Differential privacy: none is claimed.\n";
