@@ -14,6 +14,7 @@
 #include "mledge/core/file.h"
 #include "mledge/core/secret_random.h"
 #include "mledge/core/status_macros.h"
+#include "mledge/core/storage/schema_migrations.h"
 #include "mledge/core/strings.h"
 
 namespace mledge {
@@ -21,6 +22,7 @@ namespace {
 
 constexpr std::string_view kAssignmentRecord = "assignment";
 constexpr std::string_view kListNumberRecord = "revocation-list";
+constexpr std::string_view kUnsealedFilesRecord = "unsealed-files";
 constexpr std::string_view kSecaggPrefix = "secagg-";
 constexpr std::string_view kPrivacyPrefix = "privacy-";
 constexpr std::string_view kDamageRemedy =
@@ -56,19 +58,12 @@ absl::StatusOr<std::unique_ptr<JournalDatabase>> JournalDatabase::Open(
   return journal;
 }
 
-absl::StatusOr<int> JournalDatabase::FormatVersion() {
-  MLEDGE_ASSIGN_OR_RETURN(Statement row,
-                          database_->Prepare("PRAGMA user_version"));
-  MLEDGE_ASSIGN_OR_RETURN(const bool found, row.Step());
-  return found ? static_cast<int>(row.Integer(0)) : 0;
-}
-
 absl::Status JournalDatabase::Prepare(const DeviceId& device,
                                       StateKey& state_key) {
   // A log of a few pages: what is over goes soon, and the folder stays small.
   MLEDGE_RETURN_IF_ERROR(database_->Execute(
       "PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 32"));
-  MLEDGE_ASSIGN_OR_RETURN(const int version, FormatVersion());
+  MLEDGE_ASSIGN_OR_RETURN(const int version, SchemaVersion(*database_));
   if (version > kJournalFormat) {
     return absl::FailedPreconditionError(StrCat(
         database_->path(), " has format ", version, ", this program knows ",
@@ -78,7 +73,8 @@ absl::Status JournalDatabase::Prepare(const DeviceId& device,
     MLEDGE_RETURN_IF_ERROR(CheckOwner(device, /*is_sealed=*/true));
     return Unseal(state_key);
   }
-  MLEDGE_RETURN_IF_ERROR(MigrateUnsealed(version));
+  MLEDGE_RETURN_IF_ERROR(RunMigrations(*database_, kJournalMigrations,
+                                       kJournalFormat - 1, "mledge-device"));
   MLEDGE_RETURN_IF_ERROR(CheckOwner(device, /*is_sealed=*/false));
   return Seal(device, state_key);
 }
@@ -96,26 +92,26 @@ absl::Status JournalDatabase::CheckOwner(const DeviceId& device,
       device.value(), "': give each device its own state directory"));
 }
 
-absl::Status JournalDatabase::MigrateUnsealed(int version) {
-  for (; version < kJournalFormat - 1; ++version) {
-    // One transaction: a file that was cut off here is as it was before.
-    MLEDGE_RETURN_IF_ERROR(database_->InTransaction([&]() -> absl::Status {
-      MLEDGE_RETURN_IF_ERROR(
-          database_->Execute(kJournalMigrations[static_cast<size_t>(version)]));
-      return database_->Execute(StrCat("PRAGMA user_version = ", version + 1));
-    }));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status JournalDatabase::Seal(const DeviceId& device,
                                    StateKey& state_key) {
   absl::StatusOr<SecretBytes> key = state_key.Load();
-  if (absl::IsNotFound(key.status())) {
-    key = state_key.Create();
-    if (absl::IsAlreadyExists(key.status())) key = state_key.Load();
+  const bool is_new = absl::IsNotFound(key.status());
+  if (is_new) {
+    key = state_key.LoadUnconfirmed();
+    if (absl::IsNotFound(key.status())) key = state_key.Create();
   }
   MLEDGE_RETURN_IF_ERROR(key.status());
+  if (!is_new) {
+    MLEDGE_ASSIGN_OR_RETURN(const bool has_rows, HasUnsealedRows());
+    if (has_rows) {
+      return absl::FailedPreconditionError(StrCat(
+          "the state in ", database_->path(),
+          " is not encrypted, although the ", key_place_,
+          " is in use: somebody may have put it there. Move the state "
+          "directory away and start again; if you know that this program has "
+          "never run on this state, move the key away instead"));
+    }
+  }
   std::string salt(StateCipher::kSaltSizeInBytes, '\0');
   SystemSecretRandom().Fill(
       {reinterpret_cast<uint8_t*>(salt.data()), salt.size()});
@@ -132,11 +128,24 @@ absl::Status JournalDatabase::Seal(const DeviceId& device,
                                  .BindBlob(cipher_->KeyCheck())
                                  .Run());
     }
+    if (is_new) {
+      MLEDGE_RETURN_IF_ERROR(
+          Write(std::string(kUnsealedFilesRecord), AsBytes("1")));
+    }
     MLEDGE_RETURN_IF_ERROR(database_->Execute(kDropUnsealedTables));
     return database_->Execute(StrCat("PRAGMA user_version = ", kJournalFormat));
   }));
-  // What stood in the clear goes from the log as well.
-  return database_->Execute("PRAGMA wal_checkpoint(TRUNCATE)");
+  return is_new ? state_key.Confirm() : absl::OkStatus();
+}
+
+absl::StatusOr<bool> JournalDatabase::HasUnsealedRows() {
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement row,
+      database_->Prepare("SELECT 1 FROM journal UNION ALL "
+                         "SELECT 1 FROM secagg UNION ALL "
+                         "SELECT 1 FROM revocation_list UNION ALL "
+                         "SELECT 1 FROM privacy"));
+  return row.Step();
 }
 
 absl::Status JournalDatabase::SealRowsOfOlderFormat() {
@@ -200,6 +209,8 @@ absl::Status JournalDatabase::Unseal(StateKey& state_key) {
         kDamageRemedy));
   };
   absl::StatusOr<SecretBytes> key = state_key.Load();
+  const bool is_new = absl::IsNotFound(key.status());
+  if (is_new) key = state_key.LoadUnconfirmed();
   if (absl::IsNotFound(key.status())) return refuse("is missing");
   MLEDGE_RETURN_IF_ERROR(key.status());
   MLEDGE_ASSIGN_OR_RETURN(
@@ -211,7 +222,7 @@ absl::Status JournalDatabase::Unseal(StateKey& state_key) {
   }
   cipher_ = std::make_shared<const StateCipher>(*key, row.Bytes(0));
   if (cipher_->KeyCheck() != row.Bytes(1)) return refuse("is another one");
-  return absl::OkStatus();
+  return is_new ? state_key.Confirm() : absl::OkStatus();
 }
 
 absl::Status JournalDatabase::Write(const std::string& name,
@@ -220,6 +231,12 @@ absl::Status JournalDatabase::Write(const std::string& name,
       Statement row,
       database_->Prepare("INSERT OR REPLACE INTO records VALUES (?, ?)"));
   return row.BindText(name).BindBlob(cipher_->SealRecord(name, value)).Run();
+}
+
+absl::Status JournalDatabase::Delete(std::string_view name) {
+  MLEDGE_ASSIGN_OR_RETURN(
+      Statement row, database_->Prepare("DELETE FROM records WHERE name = ?"));
+  return row.BindText(name).Run();
 }
 
 absl::StatusOr<SecretBytes> JournalDatabase::OpenRecord(
@@ -272,10 +289,18 @@ absl::Status JournalDatabase::Save(const JournalRecord& record,
   });
 }
 
-absl::Status JournalDatabase::Clear() {
-  MLEDGE_ASSIGN_OR_RETURN(
-      Statement row, database_->Prepare("DELETE FROM records WHERE name = ?"));
-  return row.BindText(kAssignmentRecord).Run();
+absl::Status JournalDatabase::Clear() { return Delete(kAssignmentRecord); }
+
+absl::StatusOr<bool> JournalDatabase::HasUnsealedFiles() {
+  MLEDGE_ASSIGN_OR_RETURN(const std::optional<SecretBytes> value,
+                          Read(std::string(kUnsealedFilesRecord)));
+  return value.has_value();
+}
+
+absl::Status JournalDatabase::FinishTakingOver() {
+  // The record goes last: whatever cuts this off, it is done again.
+  MLEDGE_RETURN_IF_ERROR(database_->Execute("PRAGMA wal_checkpoint(TRUNCATE)"));
+  return Delete(kUnsealedFilesRecord);
 }
 
 std::string JournalDatabase::SecaggName(const Digest& task) const {

@@ -59,6 +59,12 @@ class JournalDatabase {
                           const std::optional<Digest>& masked_input);
   // Of all tasks.
   absl::StatusOr<std::vector<Digest>> MaskedInputs();
+  // Whether files of a format that was not sealed still belong to this state:
+  // it was taken over, and FinishTakingOver did not return.
+  absl::StatusOr<bool> HasUnsealedFiles();
+  // They are sealed. What stood in the clear goes from the database's files as
+  // well.
+  absl::Status FinishTakingOver();
   absl::StatusOr<uint64_t> LoadListNumber();
   absl::Status SaveListNumber(uint64_t number);
   absl::StatusOr<std::map<Digest, std::string>> LoadPrivacyRecords();
@@ -69,16 +75,15 @@ class JournalDatabase {
 
   absl::Status Prepare(const DeviceId& device, StateKey& state_key);
   absl::Status CheckOwner(const DeviceId& device, bool is_sealed);
-  absl::StatusOr<int> FormatVersion();
-  // Up to the last format in which nothing was sealed.
-  absl::Status MigrateUnsealed(int version);
-  // From there to the format of today.
+  // From the last format in which nothing was sealed to that of today.
   absl::Status Seal(const DeviceId& device, StateKey& state_key);
   absl::Status SealRowsOfOlderFormat();
+  absl::StatusOr<bool> HasUnsealedRows();
   absl::Status Unseal(StateKey& state_key);
 
   // Records: sealed values by name.
   absl::Status Write(const std::string& name, std::span<const uint8_t> value);
+  absl::Status Delete(std::string_view name);
   absl::StatusOr<std::optional<SecretBytes>> Read(const std::string& name);
   absl::StatusOr<SecretBytes> OpenRecord(const std::string& name,
                                          const std::string& sealed);

@@ -59,7 +59,14 @@ class SqliteDeviceStorage final : public DeviceStorage {
   absl::Status TakeUp() {
     MutexLock lock(&mutex_);
     MLEDGE_ASSIGN_OR_RETURN(record_, database_->Load());
-    MLEDGE_RETURN_IF_ERROR(SealFilesOfOlderFormat());
+    MLEDGE_ASSIGN_OR_RETURN(const bool unsealed, database_->HasUnsealedFiles());
+    if (unsealed) {
+      MLEDGE_RETURN_IF_ERROR(SealFilesOfOlderFormat());
+      MLEDGE_RETURN_IF_ERROR(database_->FinishTakingOver());
+    }
+    // Nobody sealed them: they are not this state's.
+    Remove(StrCat(directory_, "/update"));
+    Remove(StrCat(directory_, "/snapshot"));
     if (!record_.has_value()) Remove(snapshot_path_);
     if (!record_.has_value() || !record_->update.has_value()) {
       Remove(update_path_);

@@ -23,7 +23,8 @@
 // (state_key.h), and nobody but the owner may read the files. In the clear
 // stand the device's id, how many records and files there are, their sizes and
 // times. What a version that did not encrypt left here is encrypted at the
-// first opening; the disk may keep what was overwritten.
+// first opening, before there is a key, and refused later: who can write here
+// could have made it up. The disk may keep what was overwritten.
 //
 // The journal says what is true: a file that it does not name is removed at the
 // next opening. Files that it names are complete and synced before it names
@@ -47,7 +48,8 @@ struct SqliteDeviceStorageOptions {
 
 // FAILED_PRECONDITION: another process holds the folder; it belongs to another
 // device; it was written by a newer version of this program; the state key is
-// missing or another one (nothing is touched then). DATA_LOSS: the database is
+// missing or another one (nothing is touched then); it is not encrypted,
+// although there is a state key. DATA_LOSS: the database is
 // damaged (says what to do). PERMISSION_DENIED, NOT_FOUND,
 // RESOURCE_EXHAUSTED: the folder cannot be used.
 absl::StatusOr<std::unique_ptr<DeviceStorage>> OpenSqliteDeviceStorage(

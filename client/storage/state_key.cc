@@ -43,27 +43,26 @@ absl::Status WriteAndSync(int fd, std::span<const uint8_t> bytes,
 
 class FileStateKey final : public StateKey {
  public:
-  explicit FileStateKey(std::string path) : path_(std::move(path)) {}
+  explicit FileStateKey(std::string path)
+      : path_(std::move(path)), unconfirmed_path_(StrCat(path_, ".new")) {}
 
   std::string Describe() const override { return StrCat("state key ", path_); }
 
   absl::StatusOr<SecretBytes> Load() override {
-    const int fd = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return ErrnoToStatus(errno, "open state key", path_);
-    SecretBytes key(kSizeInBytes);
-    absl::Status status = CheckFile(fd);
-    if (status.ok()) {
-      status = ReadExactly(fd, key.mutable_bytes(RevealSecret()), path_);
-    }
-    close(fd);
-    MLEDGE_RETURN_IF_ERROR(status);
+    absl::StatusOr<SecretBytes> key = LoadFrom(path_);
+    // Beside a confirmed one it is what Confirm left when it was cut off.
+    if (key.ok()) unlink(unconfirmed_path_.c_str());
     return key;
+  }
+  absl::StatusOr<SecretBytes> LoadUnconfirmed() override {
+    return LoadFrom(unconfirmed_path_);
   }
 
   absl::StatusOr<SecretBytes> Create() override {
+    if (access(path_.c_str(), F_OK) == 0) {
+      return absl::AlreadyExistsError(StrCat(path_, " exists"));
+    }
     SecretBytes key = SecretBytes::Random(kSizeInBytes);
-    const std::string folder =
-        std::filesystem::path(path_).parent_path().string();
     // Written beside it and linked: complete or not there, and never in the
     // place of one that another process has just made.
     const std::string temporary = StrCat(path_, ".", getpid(), ".tmp");
@@ -76,34 +75,63 @@ class FileStateKey final : public StateKey {
     absl::Status status =
         WriteAndSync(fd, key.bytes(RevealSecret()), temporary);
     close(fd);
-    if (status.ok() && link(temporary.c_str(), path_.c_str()) != 0) {
-      status = errno == EEXIST
-                   ? absl::AlreadyExistsError(StrCat(path_, " exists"))
-                   : ErrnoToStatus(errno, "create", path_);
-    }
+    if (status.ok()) status = Link(temporary, unconfirmed_path_);
     unlink(temporary.c_str());
     MLEDGE_RETURN_IF_ERROR(status);
-    MLEDGE_RETURN_IF_ERROR(SyncDirectory(folder.empty() ? "." : folder));
+    MLEDGE_RETURN_IF_ERROR(SyncFolder());
     return key;
   }
 
+  absl::Status Confirm() override {
+    MLEDGE_RETURN_IF_ERROR(Link(unconfirmed_path_, path_));
+    MLEDGE_RETURN_IF_ERROR(SyncFolder());
+    unlink(unconfirmed_path_.c_str());
+    return absl::OkStatus();
+  }
+
  private:
-  absl::Status CheckFile(int fd) const {
+  static absl::Status Link(const std::string& from, const std::string& to) {
+    if (link(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
+    return errno == EEXIST ? absl::AlreadyExistsError(StrCat(to, " exists"))
+                           : ErrnoToStatus(errno, "create", to);
+  }
+
+  absl::Status SyncFolder() const {
+    const std::string folder =
+        std::filesystem::path(path_).parent_path().string();
+    return SyncDirectory(folder.empty() ? "." : folder);
+  }
+
+  static absl::StatusOr<SecretBytes> LoadFrom(const std::string& path) {
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return ErrnoToStatus(errno, "open state key", path);
+    SecretBytes key(kSizeInBytes);
+    absl::Status status = CheckFile(fd, path);
+    if (status.ok()) {
+      status = ReadExactly(fd, key.mutable_bytes(RevealSecret()), path);
+    }
+    close(fd);
+    MLEDGE_RETURN_IF_ERROR(status);
+    return key;
+  }
+
+  static absl::Status CheckFile(int fd, const std::string& path) {
     struct stat info;
-    if (fstat(fd, &info) != 0) return ErrnoToStatus(errno, "stat", path_);
+    if (fstat(fd, &info) != 0) return ErrnoToStatus(errno, "stat", path);
     if (!S_ISREG(info.st_mode) || info.st_size != kSizeInBytes) {
-      return absl::DataLossError(StrCat("state key ", path_, " is no file of ",
+      return absl::DataLossError(StrCat("state key ", path, " is no file of ",
                                         kSizeInBytes,
                                         " bytes: restore it from a backup"));
     }
     if ((info.st_mode & 077) != 0) {
       return absl::FailedPreconditionError(
-          StrCat("others may read the state key ", path_, ": chmod 600 it"));
+          StrCat("others may read the state key ", path, ": chmod 600 it"));
     }
     return absl::OkStatus();
   }
 
   const std::string path_;
+  const std::string unconfirmed_path_;
 };
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "mledge/aggregation/update_file.h"
 #include "mledge/client/storage/journal_database.h"
+#include "mledge/client/storage/sealed_file.h"
 #include "mledge/client/storage/sqlite_device_storage.h"
 #include "mledge/core/file.h"
 #include "mledge/core/strings.h"
@@ -100,6 +101,10 @@ class EncryptedStateTest : public ::testing::Test {
     return storage.SaveUpdate(finished_, context_, update_,
                               PrivacyCharge{kTask, "spent-in-the-clear"});
   }
+  void GiveUp() {
+    fs::remove_all(state());
+    fs::remove(key_path());
+  }
   void CopyFiles() {
     fs::copy(state(), directory_.File(StrCat("seen-", ++copies_)),
              fs::copy_options::recursive);
@@ -148,6 +153,8 @@ class EncryptedStateTest : public ::testing::Test {
               SQLITE_OK);
     ASSERT_EQ(sqlite3_exec(old, rows.c_str(), nullptr, nullptr, nullptr),
               SQLITE_OK);
+    // Its last rows are in the log only.
+    sqlite3_db_config(old, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     sqlite3_close(old);
     const auto write = [this](const std::string& name, std::string_view bytes) {
       ASSERT_THAT(WriteFileAtomically(state(name), bytes), IsOk());
@@ -286,11 +293,18 @@ TEST_F(EncryptedStateTest, KeyThatCannotBeMadeIsNamed) {
 }
 
 TEST_F(EncryptedStateTest, KeyOfAnEmptyStateIsUsedAndNotReplaced) {
-  // As after a start that was cut off between the two.
-  const auto made = MakeFileStateKey(key_path())->Create();
-  ASSERT_THAT(made, IsOk());
-  FillState();
-  EXPECT_TRUE(MakeFileStateKey(key_path())->Load()->EqualsConstantTime(*made));
+  for (const bool confirmed : {false, true}) {
+    SCOPED_TRACE(confirmed);
+    // As after a start that was cut off between the two; or the state was given
+    // up.
+    const auto key = MakeFileStateKey(key_path());
+    const auto made = key->Create();
+    ASSERT_THAT(made, IsOk());
+    if (confirmed) ASSERT_THAT(key->Confirm(), IsOk());
+    FillState();
+    EXPECT_TRUE(key->Load()->EqualsConstantTime(*made));
+    GiveUp();
+  }
 }
 
 TEST_F(EncryptedStateTest, RecordThatWasAlteredSaysWhatToDo) {
@@ -318,8 +332,37 @@ TEST_F(EncryptedStateTest, StateInTheClearIsTakenOverAndEncrypted) {
     ExpectNothingInTheClear();
     EXPECT_FALSE(fs::exists(state("blobs")));
     ExpectTakenOver(with_update);
-    fs::remove_all(state());
+    GiveUp();
   }
+}
+
+// Who can write to the directory could have made it up.
+TEST_F(EncryptedStateTest, StateInTheClearIsRefusedWhereThereIsAKey) {
+  FillState();
+  fs::remove_all(state());
+  WriteFormat3(true);
+  EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                               AllOf(HasSubstr("is not encrypted"),
+                                     HasSubstr(key_path()),
+                                     HasSubstr("Move the state directory"))));
+  // It is as it was: an operator who knows better moves the key away.
+  fs::remove(key_path());
+  ExpectTakenOver(true);
+}
+
+TEST_F(EncryptedStateTest, FilesInTheClearAreNotTakenUpLater) {
+  {
+    auto storage = MustOpen();
+    ASSERT_THAT(storage->SaveAssignment(assignment_), IsOk());
+  }
+  ASSERT_THAT(
+      WriteFileAtomically(state("snapshot"),
+                          StrCat(assignment_.assignment_id(), "\nmade up")),
+      IsOk());
+  auto storage = MustOpen();
+  EXPECT_THAT(storage->LoadSnapshot(context_.assignment_id),
+              IsOkAndHolds(Eq(std::nullopt)));
+  EXPECT_FALSE(fs::exists(state("snapshot")));
 }
 
 // The process may die at any step of it; only whole steps show.
@@ -328,24 +371,34 @@ TEST_F(EncryptedStateTest, TakingOverMayBeCutOffAnywhere) {
   WriteFormat3(true);
   ASSERT_THAT(MakeFileStateKey(key_path())->Create(), IsOk());
   ExpectTakenOver(true);
-  fs::remove_all(state());
-  // After the journal was sealed: all files are still there.
+  GiveUp();
+  // After the journal was sealed, before the key was confirmed: all files are
+  // still there, one of them sealed as well, another one torn.
   WriteFormat3(true);
   {
     const auto key = MakeFileStateKey(key_path());
-    ASSERT_THAT(JournalDatabase::Open(state("device.sqlite"),
-                                      DeviceId("device-1"), *key)
-                    .status(),
+    const auto journal = JournalDatabase::Open(state("device.sqlite"),
+                                               DeviceId("device-1"), *key);
+    ASSERT_THAT(journal, IsOk());
+    ASSERT_THAT(WriteSealedFile((*journal)->cipher(), state("update.sealed"),
+                                "update", update_bytes_),
                 IsOk());
+    ASSERT_THAT(WriteFileAtomically(state("update.sealed.tmp"), "torn"),
+                IsOk());
+    CopyFiles();
   }
+  // What the journal's closing did to the database is undone.
+  fs::copy(directory_.File(StrCat("seen-", copies_)), state(),
+           fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+  fs::rename(key_path(), StrCat(key_path(), ".new"));
+  {
+    auto storage = MustOpen();
+    // Already now, and not when SQLite happens to clean up.
+    ExpectNothingInTheClear();
+    EXPECT_FALSE(fs::exists(state("update.sealed.tmp")));
+  }
+  EXPECT_TRUE(fs::exists(key_path()));
   ExpectTakenOver(true);
-  ExpectNothingInTheClear();
-  // After a file was sealed, before it was removed; and with a torn one.
-  ASSERT_THAT(WriteFileAtomically(state("update"), update_bytes_), IsOk());
-  ASSERT_THAT(WriteFileAtomically(state("update.sealed.tmp"), "torn"), IsOk());
-  ExpectTakenOver(true);
-  ExpectNothingInTheClear();
-  EXPECT_FALSE(fs::exists(state("update.sealed.tmp")));
 }
 
 TEST_F(EncryptedStateTest, StateOfTheFirstFormatIsTakenOver) {

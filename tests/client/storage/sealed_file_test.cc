@@ -248,6 +248,13 @@ TEST(FileStateKeyTest, IsMadeOnceAndReadByItsOwnerOnly) {
   const auto made = key->Create();
   ASSERT_THAT(made, IsOk());
   EXPECT_EQ(made->size(), StateKey::kSizeInBytes);
+  // Until it is confirmed it is nobody's, and there is no second one.
+  EXPECT_THAT(key->Load(), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(key->Create(), StatusIs(absl::StatusCode::kAlreadyExists));
+  EXPECT_TRUE(
+      MakeFileStateKey(path)->LoadUnconfirmed()->EqualsConstantTime(*made));
+  EXPECT_THAT(MakeFileStateKey(path)->Confirm(), IsOk());
+  EXPECT_THAT(key->LoadUnconfirmed(), StatusIs(absl::StatusCode::kNotFound));
   EXPECT_EQ(fs::status(path).permissions() & fs::perms::all,
             fs::perms::owner_read | fs::perms::owner_write);
   const auto loaded = MakeFileStateKey(path)->Load();
@@ -267,6 +274,7 @@ TEST(FileStateKeyTest, BadFilesAreNamedWithTheRemedy) {
   const std::string path = directory.File("state.key");
   const auto key = MakeFileStateKey(path);
   ASSERT_THAT(key->Create(), IsOk());
+  ASSERT_THAT(key->Confirm(), IsOk());
   ASSERT_EQ(chmod(path.c_str(), 0640), 0);
   EXPECT_THAT(key->Load(),
               StatusIs(absl::StatusCode::kFailedPrecondition,
