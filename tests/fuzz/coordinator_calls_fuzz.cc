@@ -10,6 +10,7 @@
 
 #include "mledge/core/logging.h"
 #include "mledge/tests/coordinator/support/coordinator_harness.h"
+#include "mledge/tests/fuzz/fuzz_input.h"
 
 // A sequence of calls of three devices: each is a byte for the call and the
 // device, a byte for the length, and that much of a message or of an update's
@@ -18,25 +19,6 @@
 
 namespace mledge {
 namespace {
-
-// Takes from the front; what is not there is empty.
-class Input {
- public:
-  explicit Input(std::string_view bytes) : bytes_(bytes) {}
-  bool empty() const { return bytes_.empty(); }
-  uint8_t Byte() {
-    const std::string_view byte = Take(1);
-    return byte.empty() ? 0 : static_cast<uint8_t>(byte[0]);
-  }
-  std::string_view Take(size_t size) {
-    const std::string_view taken = bytes_.substr(0, size);
-    bytes_.remove_prefix(taken.size());
-    return taken;
-  }
-
- private:
-  std::string_view bytes_;
-};
 
 template <typename Message>
 Message ParseOrEmpty(std::string_view bytes) {
@@ -180,10 +162,10 @@ void FuzzOne(std::string_view bytes) {
   // Protobuf reports each name that is not UTF-8.
   google::protobuf::SetLogHandler(nullptr);
   Calls calls;
-  Input input(bytes);
+  FuzzInput input(bytes);
   while (!input.empty()) {
     const uint8_t what = input.Byte();
-    calls.Make(what, input.Take(input.Byte()));
+    calls.Make(what, input.Field());
   }
   calls.CheckServes();
 }
