@@ -56,15 +56,16 @@ std::string ObserverOf(const v1::PrivacyClaim& claim) {
 }
 
 absl::StatusOr<Column> MakeColumn(std::string name, v1::Task task,
-                                  int64_t shared_size, int64_t noise_cohort) {
-  MLEDGE_ASSIGN_OR_RETURN(const int64_t rotated_size,
-                          secagg::HadamardRotation::PaddedSize(shared_size));
-  Column column = {.name = std::move(name), .task = std::move(task)};
+                                  const ParameterLayout& layout,
+                                  int64_t noise_cohort) {
   MLEDGE_ASSIGN_OR_RETURN(
-      column.plan,
-      ResolvePrivateTask(column.task, {.shared_size = shared_size,
-                                       .rotated_size = rotated_size,
-                                       .noise_cohort = noise_cohort}));
+      const int64_t rotated_size,
+      secagg::HadamardRotation::PaddedSize(layout.shared_size()));
+  Column column = {.name = std::move(name), .task = std::move(task)};
+  MLEDGE_ASSIGN_OR_RETURN(column.plan,
+                          ResolvePrivateTask(column.task, layout,
+                                             {.rotated_size = rotated_size,
+                                              .noise_cohort = noise_cohort}));
   return column;
 }
 
@@ -106,7 +107,7 @@ nlohmann::ordered_json ToJson(const Column& column) {
 void PrintColumn(const Column& column) {
   const PrivateTask& plan = column.plan;
   const int64_t cohort = column.task.cohort().size();
-  const double clip = column.task.local_training().clip_norm();
+  const double clip = plan.clip_norm;
   std::cout << absl::StrFormat("\n%s: %d devices a round\n", column.name,
                                cohort);
   const double each = NoiseOnMean(plan, cohort);
@@ -126,6 +127,10 @@ void PrintColumn(const Column& column) {
     std::cout << absl::StrFormat(
         "  sums modulo 2^%d; that any coordinate wraps: %.2g a round\n",
         *plan.modulus_bits, plan.wrap_probability);
+  }
+  for (const ClippedLayer& layer : plan.layers) {
+    std::cout << absl::StrFormat("  layer %s is clipped to %g\n", layer.name,
+                                 layer.clip_norm);
   }
   const int64_t least = LeastPresent(column);
   std::cout << absl::StrFormat(
@@ -156,20 +161,20 @@ absl::Status Plan(const PlanOptions& options) {
                "docs/privacy_accounting.md for what to write"));
   }
   MLEDGE_ASSIGN_OR_RETURN(const ModelPackage package, OpenTaskModel(task));
-  const int64_t size = package.layout->shared_size();
   std::vector<Column> columns;
   const bool stands_for_more =
       task.simulation().noise_cohort() > task.cohort().size();
   MLEDGE_ASSIGN_OR_RETURN(
-      Column first, MakeColumn(stands_for_more ? "simulated" : "deployment",
-                               task, size, task.simulation().noise_cohort()));
+      Column first,
+      MakeColumn(stands_for_more ? "simulated" : "deployment", task,
+                 *package.layout, task.simulation().noise_cohort()));
   columns.push_back(std::move(first));
   if (stands_for_more) {
     MLEDGE_ASSIGN_OR_RETURN(
         Column deployment,
         MakeColumn("deployment",
-                   Deployed(task, task.simulation().noise_cohort()), size,
-                   /*noise_cohort=*/0));
+                   Deployed(task, task.simulation().noise_cohort()),
+                   *package.layout, /*noise_cohort=*/0));
     columns.push_back(std::move(deployment));
   }
   const PrivateTask& plan = columns.front().plan;
@@ -180,8 +185,12 @@ absl::Status Plan(const PlanOptions& options) {
         {"rounds", plan.limits.rounds},
         {"participations", plan.limits.participations},
         {"separation", plan.limits.separation},
-        {"clip_norm", task.local_training().clip_norm()},
+        {"clip_norm", plan.clip_norm},
+        {"layer_clip_norms", nlohmann::ordered_json::object()},
         {"cohorts", nlohmann::ordered_json::array()}};
+    for (const ClippedLayer& layer : plan.layers) {
+      json["layer_clip_norms"][layer.name] = layer.clip_norm;
+    }
     for (const Column& column : columns) {
       json["cohorts"].push_back(ToJson(column));
     }

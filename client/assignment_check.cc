@@ -274,6 +274,8 @@ absl::Status CheckAgainstTask(const v1::Assignment& assignment,
   // device, never for more; unless the clip norm follows the updates, within a
   // range.
   const double clip_norm = task.local_training().clip_norm();
+  // Of layers: CheckAgainstPrivacy, which knows their total.
+  if (!task.privacy().layer_clip_norms().empty()) return absl::OkStatus();
   if (task.privacy().has_adaptive_clipping()) {
     const double change = task.privacy().adaptive_clipping().largest_change();
     return CheckWithin("clip_norm", assignment.clip_norm(), clip_norm / change,
@@ -318,6 +320,10 @@ absl::Status CheckAgainstPrivacy(const v1::Assignment& assignment,
   if (!assignment.has_ledger()) {
     return absl::FailedPreconditionError(
         "the assignment of a private task shows no privacy ledger");
+  }
+  if (!task.layers.empty()) {
+    MLEDGE_RETURN_IF_ERROR(CheckWithin("clip_norm", assignment.clip_norm(),
+                                       task.clip_norm, task.clip_norm));
   }
   if (!assignment.has_secure()) return absl::OkStatus();
   const v1::SecureAssignment& secure = assignment.secure();

@@ -67,8 +67,9 @@ absl::Status CheckAgainstTask(const v1::Assignment& assignment,
 absl::Status CheckAgainstPackage(const v1::Assignment& assignment,
                                  const ModelPackage& package);
 
-// How the update of a private task is encoded, and that the coordinator shows
-// its ledger: against the numbers that follow from task and package.
+// How the update of a private task is encoded, its clip norm where layers are
+// clipped, and that the coordinator shows its ledger: against the numbers that
+// follow from task and package.
 absl::Status CheckAgainstPrivacy(const v1::Assignment& assignment,
                                  const PrivateTask& task);
 

@@ -217,8 +217,8 @@ absl::Status DeviceSession::CheckPrivacy(Turn& turn, int64_t version) {
   }
   const Digest& task = work_->participation.task;
   MLEDGE_ASSIGN_OR_RETURN(
-      work_->privacy, cache_->Privacy(task, *work_->task,
-                                      work_->package->layout->shared_size()));
+      work_->privacy,
+      cache_->Privacy(task, *work_->task, *work_->package->layout));
   MLEDGE_RETURN_IF_ERROR(CheckPrivacyPolicy(
       work_->privacy.get(), options_.privacy, [&](Observer observer) {
         return cache_->Claim(task, *work_->privacy, observer);

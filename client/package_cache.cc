@@ -196,11 +196,12 @@ absl::StatusOr<ShownLedger> PackageCache::Ledger(
 }
 
 absl::StatusOr<std::shared_ptr<const PrivateTask>> PackageCache::Privacy(
-    const Digest& task, const v1::Task& message, int64_t shared_size) {
+    const Digest& task, const v1::Task& message,
+    const ParameterLayout& layout) {
   if (message.privacy().mechanism() <= v1::Privacy::NONE) return nullptr;
   const Digest key = Sha256()
                          .Update(task.ToBytes())
-                         .UpdateU64(static_cast<uint64_t>(shared_size))
+                         .Update(layout.fingerprint().ToBytes())
                          .Finish();
   {
     MutexLock lock(&mutex_);
@@ -208,13 +209,14 @@ absl::StatusOr<std::shared_ptr<const PrivateTask>> PackageCache::Privacy(
       return *std::move(known);
     }
   }
-  MLEDGE_ASSIGN_OR_RETURN(const int64_t rotated_size,
-                          secagg::HadamardRotation::PaddedSize(shared_size));
+  MLEDGE_ASSIGN_OR_RETURN(
+      const int64_t rotated_size,
+      secagg::HadamardRotation::PaddedSize(layout.shared_size()));
   MLEDGE_ASSIGN_OR_RETURN(
       PrivateTask resolved,
-      ResolvePrivateTask(message, {.shared_size = shared_size,
-                                   .rotated_size = rotated_size,
-                                   .noise_cohort = options_.noise_cohort}));
+      ResolvePrivateTask(message, layout,
+                         {.rotated_size = rotated_size,
+                          .noise_cohort = options_.noise_cohort}));
   auto shared = std::make_shared<const PrivateTask>(std::move(resolved));
   MutexLock lock(&mutex_);
   private_tasks_.Insert(key, shared, absl::InfiniteFuture(),

@@ -89,7 +89,8 @@ class PackageCache {
   // takes a moment. Null: the task is not private. Codes of ResolvePrivateTask.
   // `task`: SHA-256 of its signed payload.
   absl::StatusOr<std::shared_ptr<const PrivateTask>> Privacy(
-      const Digest& task, const v1::Task& message, int64_t shared_size);
+      const Digest& task, const v1::Task& message,
+      const ParameterLayout& layout);
   // ClaimOf of all its participations, worked out once. Codes of ClaimOf.
   absl::StatusOr<v1::PrivacyClaim> Claim(const Digest& task,
                                          const PrivateTask& resolved,

@@ -20,7 +20,9 @@ namespace {
 // Up to here every integer is a float32.
 constexpr int32_t kLargestExact = 1 << 24;
 
-absl::StatusOr<std::span<float>> ValuesOf(Update* update) {
+}  // namespace
+
+absl::StatusOr<std::span<float>> PrivateValues(Update* update) {
   if (update->sections.size() != 1 ||
       update->sections[0].name != kDeltaSection) {
     return absl::InvalidArgumentError(
@@ -30,10 +32,8 @@ absl::StatusOr<std::span<float>> ValuesOf(Update* update) {
   return update->sections[0].values.span();
 }
 
-}  // namespace
-
 absl::Status DivideByClipNorm(double clip_norm, Update* update) {
-  MLEDGE_ASSIGN_OR_RETURN(const std::span<float> values, ValuesOf(update));
+  MLEDGE_ASSIGN_OR_RETURN(const std::span<float> values, PrivateValues(update));
   for (float& value : values) {
     value = static_cast<float>(static_cast<double>(value) / clip_norm);
   }
@@ -42,7 +42,7 @@ absl::Status DivideByClipNorm(double clip_norm, Update* update) {
 
 absl::Status RotateUpdate(const PrivateTask& task, const Digest& seed,
                           Update* update) {
-  MLEDGE_ASSIGN_OR_RETURN(const std::span<float> values, ValuesOf(update));
+  MLEDGE_ASSIGN_OR_RETURN(const std::span<float> values, PrivateValues(update));
   MLEDGE_ASSIGN_OR_RETURN(const secagg::HadamardRotation rotation,
                           secagg::HadamardRotation::Create(
                               static_cast<int64_t>(values.size()), seed));
@@ -54,7 +54,7 @@ absl::Status RotateUpdate(const PrivateTask& task, const Digest& seed,
 
 absl::Status RoundAndAddNoise(const PrivateTask& task, SecretRandom& random,
                               Update* update) {
-  MLEDGE_ASSIGN_OR_RETURN(const std::span<float> values, ValuesOf(update));
+  MLEDGE_ASSIGN_OR_RETURN(const std::span<float> values, PrivateValues(update));
   std::vector<int32_t> integers(values.size());
   MLEDGE_RETURN_IF_ERROR(
       RoundToGrid(values, task.fraction_bits,

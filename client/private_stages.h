@@ -1,7 +1,10 @@
 #ifndef MLEDGE_CLIENT_PRIVATE_STAGES_H_
 #define MLEDGE_CLIENT_PRIVATE_STAGES_H_
 
+#include <span>
+
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "mledge/core/secret_random.h"
 #include "mledge/core/sha256.h"
 #include "mledge/core/update.h"
@@ -13,6 +16,9 @@
 // All take an update with the one section "delta".
 
 namespace mledge {
+
+// The values of the one section.
+absl::StatusOr<std::span<float>> PrivateValues(Update* update);
 
 // Divides all values by the round's clip norm.
 absl::Status DivideByClipNorm(double clip_norm, Update* update);

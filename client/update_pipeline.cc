@@ -50,6 +50,27 @@ absl::StatusOr<bool> Clip(Update* update, double clip_norm) {
   return result.clipped;
 }
 
+absl::Status ClipLayers(Update* update,
+                        const std::vector<ClippedLayer>& layers) {
+  std::vector<std::vector<std::span<float>>> spans;
+  std::vector<double> clip_norms;
+  MLEDGE_ASSIGN_OR_RETURN(const std::span<float> values, PrivateValues(update));
+  for (const ClippedLayer& layer : layers) {
+    clip_norms.push_back(layer.clip_norm);
+    std::vector<std::span<float>>& parts = spans.emplace_back();
+    for (const ClippedLayer::Range& range : layer.ranges) {
+      if (range.begin + range.size > static_cast<int64_t>(values.size())) {
+        return absl::InvalidArgumentError(StrCat(
+            "layer ", layer.name, " ends at value ", range.begin + range.size,
+            " of an update of ", values.size()));
+      }
+      parts.push_back(values.subspan(static_cast<size_t>(range.begin),
+                                     static_cast<size_t>(range.size)));
+    }
+  }
+  return ClipL2PerLayer(spans, clip_norms).status();
+}
+
 absl::Status CheckBounds(const Update& update, double value_bound,
                          int64_t weight_bound) {
   if (weight_bound > 0 && update.weight > weight_bound) {
@@ -78,7 +99,11 @@ absl::Status CheckBounds(const Update& update, double value_bound,
 UpdatePipeline::UpdatePipeline(const Options& options) {
   stages_.push_back(
       {"check-finite", [](Item& item) { return CheckFinite(item.update); }});
-  if (options.clip_norm > 0) {
+  if (options.privacy != nullptr && !options.privacy->layers.empty()) {
+    stages_.push_back({"clip-layers", [task = options.privacy](Item& item) {
+                         return ClipLayers(&item.update, task->layers);
+                       }});
+  } else if (options.clip_norm > 0) {
     stages_.push_back({"clip", [options](Item& item) -> absl::Status {
                          MLEDGE_ASSIGN_OR_RETURN(
                              item.clipped,

@@ -26,7 +26,8 @@ struct PrivateTask;  // privacy/plan/private_task.h
 class UpdatePipeline {
  public:
   struct Options {
-    // Joint L2 norm of all sections; 0: no clipping.
+    // Joint L2 norm of all sections; 0: no clipping. The total where `privacy`
+    // has layers, which are clipped by themselves.
     double clip_norm = 0;
     // Weight 1 instead of the number of examples.
     bool uniform_weight = false;

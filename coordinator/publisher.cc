@@ -116,14 +116,13 @@ absl::StatusOr<std::unique_ptr<Publisher>> Publisher::Create(
           state, ReadVerifiedBlob(*publisher->dependencies_.storage,
                                   *newest.noise_state));
     }
+    publisher->clip_norm_ =
+        newest.clip_norm > 0 ? newest.clip_norm : private_task->clip_norm;
     MLEDGE_ASSIGN_OR_RETURN(
         publisher->noise_,
         SumNoise::Create(task, std::move(private_task),
                          publisher->layout_->shared_size(),
                          publisher->dependencies_.noise_random, state));
-    publisher->clip_norm_ = newest.clip_norm > 0
-                                ? newest.clip_norm
-                                : task.local_training().clip_norm();
   }
   return publisher;
 }

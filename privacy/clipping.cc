@@ -108,7 +108,7 @@ absl::StatusOr<ClipResult> ClipL2(std::span<const std::span<float>> spans,
 }
 
 absl::StatusOr<std::vector<ClipResult>> ClipL2PerLayer(
-    std::span<const std::span<float>> layers,
+    std::span<const std::vector<std::span<float>>> layers,
     std::span<const double> clip_norms) {
   if (layers.size() != clip_norms.size()) {
     return absl::InvalidArgumentError(StrCat(
@@ -117,7 +117,8 @@ absl::StatusOr<std::vector<ClipResult>> ClipL2PerLayer(
   MLEDGE_RETURN_IF_ERROR(TotalClipNorm(clip_norms).status());
   std::vector<double> norms;
   for (size_t i = 0; i < layers.size(); ++i) {
-    const absl::StatusOr<double> norm = Norm(layers.subspan(i, 1));
+    const absl::StatusOr<double> norm =
+        Norm(std::span<const std::span<float>>(layers[i]));
     if (!norm.ok()) {
       return absl::Status(norm.status().code(),
                           StrCat("layer ", i, ": ", norm.status().message()));
@@ -126,7 +127,7 @@ absl::StatusOr<std::vector<ClipResult>> ClipL2PerLayer(
   }
   std::vector<ClipResult> results;
   for (size_t i = 0; i < layers.size(); ++i) {
-    results.push_back(Scale(layers.subspan(i, 1), norms[i], clip_norms[i]));
+    results.push_back(Scale(layers[i], norms[i], clip_norms[i]));
   }
   return results;
 }

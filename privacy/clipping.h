@@ -40,14 +40,14 @@ struct ClipResult {
 absl::StatusOr<ClipResult> ClipL2(std::span<const std::span<float>> spans,
                                   double clip_norm);
 
-// Per-layer clipping: scales layer i, in place, to a norm of at most
-// clip_norms[i] (McMahan et al., ICLR 2018, "per-layer clipping"). What one
-// device contributes is bounded by TotalClipNorm of them all, not by their sum
-// or their largest. Rounds as ClipL2 does.
-// INVALID_ARGUMENT: not one clip norm for each layer, a clip norm not positive
-// and finite, a NaN or an infinity among the values (nothing is changed then).
+// Per-layer clipping: scales the spans of layer i together, in place, to a norm
+// of at most clip_norms[i] (McMahan et al., ICLR 2018, "per-layer clipping").
+// What one device contributes is bounded by TotalClipNorm of them all, not by
+// their sum or their largest. Rounds as ClipL2 does. INVALID_ARGUMENT: not one
+// clip norm for each layer, a clip norm not positive and finite, a NaN or an
+// infinity among the values (nothing is changed then).
 absl::StatusOr<std::vector<ClipResult>> ClipL2PerLayer(
-    std::span<const std::span<float>> layers,
+    std::span<const std::vector<std::span<float>>> layers,
     std::span<const double> clip_norms);
 
 // sqrt(Σ c²), rounded up: the sensitivity of an update whose layers are clipped

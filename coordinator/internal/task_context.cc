@@ -183,14 +183,13 @@ absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
   }
   context.task_sha256 = Sha256Of(message.payload());
   if (context.task.privacy().mechanism() > v1::Privacy::NONE) {
-    const int64_t shared_size = context.layout->shared_size();
-    MLEDGE_ASSIGN_OR_RETURN(const int64_t rotated_size,
-                            secagg::HadamardRotation::PaddedSize(shared_size));
+    MLEDGE_ASSIGN_OR_RETURN(
+        const int64_t rotated_size,
+        secagg::HadamardRotation::PaddedSize(context.layout->shared_size()));
     MLEDGE_ASSIGN_OR_RETURN(
         PrivateTask resolved,
-        ResolvePrivateTask(context.task,
-                           {.shared_size = shared_size,
-                            .rotated_size = rotated_size,
+        ResolvePrivateTask(context.task, *context.layout,
+                           {.rotated_size = rotated_size,
                             .noise_cohort = options.noise_cohort}));
     MLEDGE_ASSIGN_OR_RETURN(loaded.plan.privacy,
                             ResolvePrivacyPlan(resolved, context.task_sha256,
@@ -289,9 +288,11 @@ v1::Assignment MakeAssignmentMessage(const TaskContext& context,
   if (train) {
     message.set_learning_rate(LearningRateOfRound(
         context.task.local_training(), record.base_version.value() + 1));
-    message.set_clip_norm(version->second.clip_norm > 0
-                              ? version->second.clip_norm
-                              : context.task.local_training().clip_norm());
+    const double first = context.private_task != nullptr
+                             ? context.private_task->clip_norm
+                             : context.task.local_training().clip_norm();
+    message.set_clip_norm(
+        version->second.clip_norm > 0 ? version->second.clip_norm : first);
   }
   if (context.run->plan().IsSecure(record.kind)) {
     const SecureSessions::Options& options = *context.secure_options;

@@ -7,6 +7,7 @@
 
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
+#include "mledge/privacy/clipping.h"
 #include "mledge/privacy/matrix/correlated_noise_plan.h"
 #include "mledge/privacy/noise/discrete_gaussian.h"
 #include "mledge/privacy/noise/distributed_noise.h"
@@ -207,7 +208,22 @@ absl::Status BoundSums(const v1::Task& task, PrivateTask* resolved) {
   return absl::OkStatus();
 }
 
+absl::Status BoundUpdates(const v1::Task& task, const ParameterLayout& layout,
+                          PrivateTask* resolved) {
+  resolved->clip_norm = task.local_training().clip_norm();
+  MLEDGE_ASSIGN_OR_RETURN(resolved->layers,
+                          ResolveClippedLayers(task.privacy(), layout));
+  if (resolved->layers.empty()) return absl::OkStatus();
+  std::vector<double> clip_norms;
+  for (const ClippedLayer& layer : resolved->layers) {
+    clip_norms.push_back(layer.clip_norm);
+  }
+  MLEDGE_ASSIGN_OR_RETURN(resolved->clip_norm, TotalClipNorm(clip_norms));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<PrivateTask> Resolve(const v1::Task& task,
+                                    const ParameterLayout& layout,
                                     const PrivateTaskOptions& options,
                                     std::optional<double> deviation) {
   const v1::Privacy& privacy = task.privacy();
@@ -220,12 +236,13 @@ absl::StatusOr<PrivateTask> Resolve(const v1::Task& task,
   if (privacy.has_epsilon_limit()) {
     resolved.epsilon_limit = privacy.epsilon_limit();
   }
+  MLEDGE_RETURN_IF_ERROR(BoundUpdates(task, layout, &resolved));
   resolved.divisor = task.cohort().size();
   resolved.updates = task.cohort().size();
   resolved.honest_updates = task.cohort().size();
   resolved.rotated = resolved.mechanism == v1::Privacy::DISTRIBUTED;
   resolved.dimension =
-      resolved.rotated ? options.rotated_size : options.shared_size;
+      resolved.rotated ? options.rotated_size : layout.shared_size();
   if (resolved.rotated) {
     MLEDGE_ASSIGN_OR_RETURN(const SumSize size, SizeOfSums(task));
     resolved.updates = size.most;
@@ -276,15 +293,16 @@ double NoiseOnMean(const PrivateTask& task, int64_t present) {
 }
 
 absl::StatusOr<PrivateTask> ResolvePrivateTask(
-    const v1::Task& task, const PrivateTaskOptions& options) {
+    const v1::Task& task, const ParameterLayout& layout,
+    const PrivateTaskOptions& options) {
   const int64_t size = task.cohort().size();
   const int64_t deployed = options.noise_cohort;
   if (deployed <= size) {
-    return Resolve(task, options, std::nullopt);
+    return Resolve(task, layout, options, std::nullopt);
   }
   MLEDGE_ASSIGN_OR_RETURN(
       const PrivateTask deployment,
-      Resolve(Deployed(task, deployed), options, std::nullopt));
+      Resolve(Deployed(task, deployed), layout, options, std::nullopt));
   const auto share = static_cast<double>(size) / static_cast<double>(deployed);
   double deviation = deployment.noise_multiplier * share;
   if (task.privacy().mechanism() == v1::Privacy::DISTRIBUTED) {
@@ -303,7 +321,7 @@ absl::StatusOr<PrivateTask> ResolvePrivateTask(
   }
   everybody_stays.mutable_cohort()->set_minimum(size);
   MLEDGE_ASSIGN_OR_RETURN(PrivateTask simulated,
-                          Resolve(everybody_stays, options, deviation));
+                          Resolve(everybody_stays, layout, options, deviation));
   simulated.per_participation = deployment.per_participation;
   simulated.per_schedule = deployment.per_schedule;
   simulated.noise_multiplier = deployment.noise_multiplier;

@@ -8,10 +8,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "mledge/core/parameters.h"
 #include "mledge/privacy/accounting/privacy_event.h"
 #include "mledge/privacy/matrix/correlated_noise.h"
 #include "mledge/privacy/matrix/participation.h"
 #include "mledge/privacy/plan/grid_noise.h"
+#include "mledge/privacy/plan/layer_clipping.h"
 #include "mledge/v1/privacy.pb.h"
 #include "mledge/v1/task.pb.h"
 
@@ -22,7 +24,7 @@
 //
 // The way of one update (client/update_pipeline.h, coordinator/publisher.h):
 //
-//   clip to C, divide by C                               norm ≤ 1
+//   clip to C, as a whole or by layers, divide by C      norm ≤ 1
 //   → rotate (distributed noise)                         norm ≤ 1
 //   → round to multiples of 2^-f, norm checked           norm ≤ l2_sensitivity
 //   → device's noise (distributed, local)
@@ -35,8 +37,8 @@
 namespace mledge {
 
 struct PrivateTaskOptions {
-  int64_t shared_size = 0;  // values of an update
-  // The same after the rotation has padded them (secagg::HadamardRotation).
+  // The layout's shared size after the rotation has padded them
+  // (secagg::HadamardRotation).
   int64_t rotated_size = 0;
   // The simulator's (Simulation.noise_cohort): the noise on the mean is that of
   // a cohort of so many devices, and claims are that deployment's. 0: nothing
@@ -60,6 +62,12 @@ struct PrivateTask {
   double corrupt_fraction = 0;
   // What the mean divides by.
   int64_t divisor = 0;
+
+  // C: of a whole update; of the first round, where it adapts.
+  double clip_norm = 0;
+  // Each clipped by itself, C being the total; none: updates are clipped as a
+  // whole.
+  std::vector<ClippedLayer> layers;
 
   // The grid.
   bool rotated = false;
@@ -93,9 +101,11 @@ struct PrivateTask {
 // INVALID_ARGUMENT, FAILED_PRECONDITION: no such task can be carried out; names
 // the field and what to change: a target that no noise reaches, a grid or
 // modulus that cannot hold the sum, a noise budget that adaptive clipping
-// leaves nothing of. Precondition: `task` was validated and has a mechanism.
+// leaves nothing of, layers that are not the model's. Precondition: `task` was
+// validated and has a mechanism.
 absl::StatusOr<PrivateTask> ResolvePrivateTask(
-    const v1::Task& task, const PrivateTaskOptions& options);
+    const v1::Task& task, const ParameterLayout& layout,
+    const PrivateTaskOptions& options);
 
 // The same task with the cohort that its simulation stands for: size, minimum
 // and least alive in proportion, rounded down.

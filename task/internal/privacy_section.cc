@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <string>
 
 #include "mledge/core/strings.h"
 #include "mledge/task/internal/task_sections.h"
@@ -10,6 +11,7 @@ namespace {
 
 constexpr int64_t kMostDevices = 10'000'000'000;
 constexpr double kLargestNoise = 1e6;
+constexpr double kLargestClipNorm = 1e30;  // float32 holds it
 constexpr int64_t kMostBuffers = 8;
 constexpr int64_t kDefaultBuffers = 4;
 constexpr int64_t kDefaultBands = 32;
@@ -107,6 +109,27 @@ void ValidateAdaptiveClipping(const v1::Task& task, v1::Privacy* privacy,
              "; write a factor from 1 to 1000000, such as 64"));
 }
 
+void ValidateLayerClipping(const v1::Privacy& privacy, Problems* problems) {
+  if (privacy.layer_clip_norms().empty()) return;
+  problems->Require(!privacy.has_adaptive_clipping(),
+                    "privacy.layer_clip_norms",
+                    "does not go with adaptive_clipping, which moves one clip "
+                    "norm of the whole update; leave one of them out");
+  for (int i = 0; i < privacy.layer_clip_norms_size(); ++i) {
+    const v1::LayerClipNorm& layer = privacy.layer_clip_norms(i);
+    const std::string field = StrCat("privacy.layer_clip_norms[", i, "]");
+    problems->Require(!layer.layer().empty(), StrCat(field, ".layer"),
+                      "is missing; write a parameter of the model or a module, "
+                      "such as fc1");
+    problems->Require(
+        layer.clip_norm() > 0 && layer.clip_norm() <= kLargestClipNorm,
+        StrCat(field, ".clip_norm"),
+        StrCat("is ", layer.clip_norm(),
+               "; write a number greater than 0 and at most ", kLargestClipNorm,
+               ", such as 0.1"));
+  }
+}
+
 void ValidateCorrelatedNoise(const v1::Task& task, v1::Privacy* privacy,
                              Problems* problems) {
   if (privacy->mechanism() != v1::Privacy::CORRELATED) {
@@ -154,10 +177,17 @@ void ValidateCorrelatedNoise(const v1::Task& task, v1::Privacy* privacy,
 // What the mechanisms ask of the rest of the task.
 void ValidateCompanions(v1::Task* task, Problems* problems) {
   const v1::Privacy& privacy = task->privacy();
-  problems->Require(
-      task->local_training().clip_norm() > 0, "local_training.clip_norm",
-      "is missing; a private task bounds what one device can contribute: write "
-      "the largest norm of an update, such as 0.5");
+  if (privacy.layer_clip_norms().empty()) {
+    problems->Require(
+        task->local_training().clip_norm() > 0, "local_training.clip_norm",
+        "is missing; a private task bounds what one device can contribute: "
+        "write the largest norm of an update, such as 0.5");
+  } else {
+    problems->Require(
+        task->local_training().clip_norm() == 0, "local_training.clip_norm",
+        "is of the whole update, and privacy.layer_clip_norms clips each layer "
+        "by itself; leave one of them out");
+  }
   problems->Require(
       task->aggregation().weighting() == v1::Aggregation::UNIFORM,
       "aggregation.weighting",
@@ -197,6 +227,7 @@ void ValidatePrivacy(v1::Task* task, Problems* problems) {
   ValidateLevel(privacy, problems);
   ValidateClaim(*task, privacy, problems);
   ValidateAdaptiveClipping(*task, privacy, problems);
+  ValidateLayerClipping(*privacy, problems);
   if (privacy->mechanism() == v1::Privacy::DISTRIBUTED) {
     privacy->mutable_distributed();
   } else {

@@ -62,6 +62,29 @@ TEST(PrivacyPlanTest, DistributedNoiseProtectsAgainstTheCoordinator) {
                                 HasSubstr("sized for 8000 honest devices")));
 }
 
+TEST(PrivacyPlanTest, LayersCostWhatTheirTotalDoes) {
+  const auto plan = [](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const CommandResult result = Plan(arguments);
+    EXPECT_EQ(result.exit_status, 0) << result.err;
+    return nlohmann::json::parse(result.out);
+  };
+  const auto whole = plan({"--set", "local_training.clip_norm=0.5"});
+  const auto layers =
+      plan({"--set", "local_training.clip_norm=0", "--set",
+            "privacy.layer_clip_norms=[{layer: fc1, clip_norm: 0.3}, {layer: "
+            "fc2, clip_norm: 0.4}, {layer: fc3, clip_norm: 1e-30}]"});
+  EXPECT_NEAR(layers["clip_norm"].get<double>(), 0.5, 1e-14);
+  EXPECT_EQ(layers["layer_clip_norms"]["fc2"], 0.4);
+  EXPECT_EQ(layers["cohorts"], whole["cohorts"]);
+  const CommandResult gap =
+      Plan({"--set", "local_training.clip_norm=0", "--set",
+            "privacy.layer_clip_norms=[{layer: fc1, clip_norm: 0.3}]"});
+  EXPECT_EQ(gap.exit_status, 1);
+  EXPECT_THAT(gap.err, HasSubstr("parameter fc2.weight is in no layer"));
+}
+
 TEST(PrivacyPlanTest, SaysWhatIsWrong) {
   const CommandResult none =
       Plan({"--set", "privacy={}", "--set", "simulation.noise_cohort=0"});

@@ -227,6 +227,22 @@ TEST_F(DeviceSessionPrivacyTest, RefusesWhatItsOwnerDoesNotAllow) {
                         "coordinator"));
 }
 
+TEST_F(DeviceSessionPrivacyTest, LayersAreClippedToNoOtherTotal) {
+  world_.task.mutable_local_training()->clear_clip_norm();
+  v1::LayerClipNorm& layer =
+      *world_.task.mutable_privacy()->add_layer_clip_norms();
+  layer.set_layer(world_.package.layout->entries()[0].name);
+  layer.set_clip_norm(0.5);
+  v1::Assignment assignment = world_.MakeAssignment();
+  for (const double bad : {0.0, 0.4, 0.6}) {
+    assignment.set_clip_norm(bad);
+    EXPECT_THAT(Refusal(assignment), HasSubstr("clip_norm is")) << bad;
+    Restart();
+  }
+  assignment.set_clip_norm(0.5);
+  TakePart(assignment);
+}
+
 TEST_F(DeviceSessionPrivacyTest, ALowerNoiseIsAnotherTaskAndCostsMore) {
   // Ten times less noise than what the owner's limit leaves room for.
   world_.task.mutable_privacy()->set_noise_multiplier(0.3);

@@ -197,6 +197,68 @@ TEST(PrivateUpdatePipelineTest, ValuesAreInUnitsOfTheClipNorm) {
   EXPECT_EQ(out->sections[0].values.span()[0], 0.5F);
 }
 
+// Values 0, 1 and 4 are one layer, values 2 and 3 another; together at most
+// 0.5.
+PrivateTask WithLayers(PrivateTask task) {
+  task.clip_norm = 0.5;
+  task.layers = {{.name = "a", .clip_norm = 0.3, .ranges = {{0, 2}, {4, 1}}},
+                 {.name = "b", .clip_norm = 0.4, .ranges = {{2, 2}}}};
+  return task;
+}
+
+TEST(PrivateUpdatePipelineTest, ClipsEachLayerByItself) {
+  const PrivateTask task = WithLayers(MakePrivateTask(5));
+  const UpdatePipeline pipeline(PrivateOptions(task));
+  EXPECT_THAT(
+      pipeline.StageNames(),
+      ElementsAre("check-finite", "clip-layers", "divide", "round-and-noise",
+                  "hide-numbers", "weigh", "check-bounds"));
+  const auto out = pipeline.Run(MakeUpdate({2, 1, 0.1F, 0, 2}), Random());
+  ASSERT_THAT(out, IsOk());
+  // a: norm 3 becomes 0.3; b: 0.1 stays. In units of the total, 0.5.
+  const std::span<const float> values = out->sections[0].values.span();
+  EXPECT_NEAR(values[0], 0.4, 0x1p-10);
+  EXPECT_NEAR(values[1], 0.2, 0x1p-10);
+  EXPECT_NEAR(values[2], 0.2, 0x1p-10);
+  EXPECT_NEAR(values[4], 0.4, 0x1p-10);
+  // A single large layer never uses the room of the other.
+  const auto one = pipeline.Run(MakeUpdate({9, 0, 0, 0, 0}), Random());
+  ASSERT_THAT(one, IsOk());
+  EXPECT_NEAR(one->sections[0].values.span()[0], 0.6, 0x1p-10);
+}
+
+// Whatever the mechanism: after rounding the norm of all layers together is
+// within the bound, in exact integers, and noise is added to that.
+TEST(PrivateUpdatePipelineTest, LayersTogetherKeepTheNormOnEveryPath) {
+  for (const bool rotated : {false, true}) {
+    PrivateTask task = WithLayers(MakePrivateTask(5));
+    task.rotated = rotated;
+    for (const double noise : {0.0, 9.0}) {
+      if (noise > 0) task.device_noise = GridNoise{.variance = noise};
+      for (const float value : {0.01F, 1.F, 1e6F}) {
+        const auto out = UpdatePipeline(PrivateOptions(task))
+                             .Run(LargeUpdate(5, value), Random());
+        ASSERT_THAT(out, IsOk()) << rotated << noise << value;
+        const double squares = SquaredNormOnGrid(*out, 10);
+        if (noise == 0) {
+          EXPECT_LE(squares, task.squared_norm_bound) << value;
+        }
+        // Both layers are full, so the total is.
+        if (value >= 1) {
+          EXPECT_GT(squares, 900.0 * 900.0) << value;
+        }
+      }
+    }
+  }
+}
+
+TEST(PrivateUpdatePipelineTest, RefusesLayersBeyondTheUpdate) {
+  EXPECT_THAT(UpdatePipeline(PrivateOptions(WithLayers(MakePrivateTask(4))))
+                  .Run(LargeUpdate(4, 1), Random()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("layer a ends at value 5 of an update of 4")));
+}
+
 TEST(PrivateUpdatePipelineTest, AddsItsNoise) {
   PrivateTask task = MakePrivateTask(1000);
   task.device_noise = GridNoise{.variance = 9};

@@ -50,6 +50,33 @@ TEST(PrivateRoundTest, VersionIsTheNoisyMeanTimesTheClipNorm) {
   EXPECT_GT(squares, 0);
 }
 
+TEST(PrivateRoundTest, LayersAreMeasuredByTheirTotal) {
+  PrivateFleet fleet({.size = 2, .rounds = 1},
+                     {.noise_multiplier = 0.01,
+                      .layer_clip_norms = {{"fc", 0.3}, {"norm", 0.4}}},
+                     2);
+  ASSERT_THAT(fleet.Submit(), IsOk());
+  const std::vector<float> before = FloatsOf(fleet.harness.Parameters());
+  const auto first = fleet.harness.CheckIn("0");
+  const auto second = fleet.harness.CheckIn("1");
+  ASSERT_TRUE(first->has_assignment() && second->has_assignment());
+  EXPECT_NEAR(first->assignment().clip_norm(), 0.5, 1e-15);
+  ASSERT_THAT(fleet.Upload("0", first->assignment()), IsOk());
+  ASSERT_THAT(fleet.Upload("1", second->assignment()), IsOk());
+  const std::vector<float> after = FloatsOf(fleet.harness.Parameters());
+  for (size_t i = 0; i < before.size(); ++i) {
+    EXPECT_NEAR(after[i] - before[i], 0.125, 0.02) << i;
+  }
+}
+
+TEST(PrivateRoundTest, LayersThatAreNotTheModelsAreRefused) {
+  PrivateFleet fleet({.size = 2, .rounds = 1},
+                     {.layer_clip_norms = {{"fc", 0.3}}}, 2);
+  EXPECT_THAT(fleet.Submit(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("parameter norm.mean is in no layer")));
+}
+
 // With a noise multiplier of 20 over two devices and eight values the noise on
 // the mean has a standard deviation of 5; chi-square with 8 degrees of freedom
 // lies outside 0.2 … 35 times in 10^5 runs at most five times.

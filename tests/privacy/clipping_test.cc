@@ -156,13 +156,17 @@ TEST(ClipL2PerLayerTest, ClipsEachLayerToItsOwnNorm) {
   std::vector<float> a = {3, 4};
   std::vector<float> b = {0.5F, 0};
   std::vector<float> c = {-12};
-  const std::vector<std::span<float>> layers = {a, b, c};
-  const auto results = ClipL2PerLayer(layers, std::vector<double>{1, 2, 6});
+  std::vector<float> rest_of_a = {12};
+  const std::vector<std::vector<std::span<float>>> layers = {
+      {a, rest_of_a}, {b}, {c}};
+  const auto results = ClipL2PerLayer(layers, std::vector<double>{2.6, 2, 6});
   ASSERT_THAT(results, IsOk());
   EXPECT_TRUE((*results)[0].clipped);
+  EXPECT_EQ((*results)[0].norm_before, 13);
   EXPECT_FALSE((*results)[1].clipped);
   EXPECT_EQ((*results)[2].norm_before, 12);
   EXPECT_NEAR(a[0], 0.6, 1e-6);
+  EXPECT_NEAR(rest_of_a[0], 2.4, 1e-6);
   EXPECT_EQ(b[0], 0.5F);
   EXPECT_NEAR(c[0], -6, 1e-5);
   EXPECT_LE(ReferenceNorm(a), 1);
@@ -191,7 +195,8 @@ TEST(ClipL2PerLayerTest, TotalIsTheRootOfTheSumOfSquares) {
       layers.push_back(Normals(1 + random.UniformBelow(50), &random));
       norms.push_back(0.01 + random.UniformDouble());
     }
-    const std::vector<std::span<float>> spans(layers.begin(), layers.end());
+    std::vector<std::vector<std::span<float>>> spans;
+    for (std::vector<float>& layer : layers) spans.push_back({layer});
     ASSERT_THAT(ClipL2PerLayer(spans, norms), IsOk());
     std::vector<float> all;
     long double squares = 0;
@@ -208,7 +213,7 @@ TEST(ClipL2PerLayerTest, TotalIsTheRootOfTheSumOfSquares) {
 TEST(ClipL2PerLayerTest, ChangesNothingWhenAnythingIsWrong) {
   std::vector<float> a = {100};
   std::vector<float> b = {1, kNan};
-  const std::vector<std::span<float>> layers = {a, b};
+  const std::vector<std::vector<std::span<float>>> layers = {{a}, {b}};
   EXPECT_THAT(ClipL2PerLayer(layers, std::vector<double>{1, 1}),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("layer 1")));
   EXPECT_THAT(

@@ -14,7 +14,6 @@
 namespace mledge {
 namespace {
 
-
 constexpr std::string_view kTask = R"(
 name: t
 model: {built_in: {architecture: 2nn}}
@@ -73,6 +72,19 @@ TEST(PrivacySectionTest, DefaultsOfWhatWasChosen) {
   EXPECT_TRUE(distributed->privacy().has_distributed());
 }
 
+TEST(PrivacySectionTest, LayersTakeTheClipNormsPlace) {
+  auto task = Validated(
+      {"local_training.clip_norm=0",
+       "privacy.layer_clip_norms=[{layer: fc1, clip_norm: 0.3}, {layer: fc2, "
+       "clip_norm: 0.4}]"});
+  ASSERT_THAT(task, IsOk());
+  EXPECT_EQ(task->privacy().layer_clip_norms(1).layer(), "fc2");
+  EXPECT_EQ(task->privacy().layer_clip_norms(1).clip_norm(), 0.4);
+  const v1::Task once = *task;
+  ASSERT_THAT(ValidateTask(&*task), IsOk());
+  EXPECT_THAT(*task, EqualsProto(once.DebugString()));
+}
+
 TEST(PrivacySectionTest, IsIdempotent) {
   for (const char* const mechanism :
        {"central", "distributed", "correlated", "local"}) {
@@ -105,6 +117,40 @@ class BadPrivacyTest : public ::testing::TestWithParam<BadValue> {};
 TEST_P(BadPrivacyTest, IsRefusedByName) { ExpectRefused(kTask, GetParam()); }
 
 const BadValue kBadValues[] = {
+    {"LayersBesideAClipNorm",
+     {"privacy.layer_clip_norms=[{layer: fc1, clip_norm: 1}]"},
+     "local_training.clip_norm: is of the whole update"},
+    {"LayersWithAdaptiveClipping",
+     {"local_training.clip_norm=0", "privacy.adaptive_clipping={}",
+      "privacy.layer_clip_norms=[{layer: fc1, clip_norm: 1}]"},
+     "privacy.layer_clip_norms: does not go with adaptive_clipping"},
+    {"LayersWithoutMechanism",
+     {"local_training.clip_norm=0",
+      "privacy={layer_clip_norms: [{layer: fc1, clip_norm: 1}]}"},
+     "privacy.mechanism: is missing, and there are settings"},
+    {"LayerWithoutName",
+     {"local_training.clip_norm=0",
+      "privacy.layer_clip_norms=[{layer: a, clip_norm: 1}, {clip_norm: 1}]"},
+     "privacy.layer_clip_norms[1].layer: is missing"},
+    {"LayerClipZero",
+     {"local_training.clip_norm=0", "privacy.layer_clip_norms=[{layer: a}]"},
+     "privacy.layer_clip_norms[0].clip_norm: is 0"},
+    {"LayerClipNegative",
+     {"local_training.clip_norm=0",
+      "privacy.layer_clip_norms=[{layer: a, clip_norm: -1}]"},
+     "privacy.layer_clip_norms[0].clip_norm: is -1"},
+    {"LayerClipNan",
+     {"local_training.clip_norm=0",
+      "privacy.layer_clip_norms=[{layer: a, clip_norm: .nan}]"},
+     "privacy.layer_clip_norms[0].clip_norm: "},
+    {"LayerClipInfinite",
+     {"local_training.clip_norm=0",
+      "privacy.layer_clip_norms=[{layer: a, clip_norm: .inf}]"},
+     "privacy.layer_clip_norms[0].clip_norm: "},
+    {"LayerClipHuge",
+     {"local_training.clip_norm=0",
+      "privacy.layer_clip_norms=[{layer: a, clip_norm: 1e31}]"},
+     "privacy.layer_clip_norms[0].clip_norm: is 1e+31"},
     {"SettingsWithoutMechanism",
      {"privacy={delta: 1e-6}"},
      "privacy.mechanism: is missing, and there are settings"},

@@ -3,6 +3,8 @@
 
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "mledge/coordinator/coordinator.h"
 #include "mledge/core/update.h"
@@ -22,13 +24,22 @@ struct PrivateTaskTestOptions {
   std::optional<double> epsilon_limit;
   bool adaptive_clipping = false;
   double clip_norm = 0.5;
+  // Instead of `clip_norm`, where there are any.
+  std::vector<std::pair<std::string, double>> layer_clip_norms;
 };
 
 // As task/validation.h would leave it.
 inline v1::Task MakePrivateTask(const TestTaskOptions& task_options,
                                 const PrivateTaskTestOptions& options) {
   v1::Task task = MakeTestTask(task_options);
-  task.mutable_local_training()->set_clip_norm(options.clip_norm);
+  if (options.layer_clip_norms.empty()) {
+    task.mutable_local_training()->set_clip_norm(options.clip_norm);
+  }
+  for (const auto& [name, clip_norm] : options.layer_clip_norms) {
+    v1::LayerClipNorm& layer = *task.mutable_privacy()->add_layer_clip_norms();
+    layer.set_layer(name);
+    layer.set_clip_norm(clip_norm);
+  }
   task.mutable_aggregation()->set_weighting(v1::Aggregation::UNIFORM);
   v1::Privacy& privacy = *task.mutable_privacy();
   privacy.set_mechanism(options.mechanism);

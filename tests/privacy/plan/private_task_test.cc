@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mledge/privacy/accounting/analytic_gaussian.h"
@@ -14,6 +15,7 @@
 namespace mledge {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr int64_t kSize = 10'000;
@@ -47,9 +49,25 @@ v1::Task MakeTask(v1::Privacy::Mechanism mechanism) {
 
 absl::StatusOr<PrivateTask> Resolve(const v1::Task& task,
                                     int64_t noise_cohort = 0) {
-  return ResolvePrivateTask(task, {.shared_size = kSize,
-                                   .rotated_size = kRotatedSize,
-                                   .noise_cohort = noise_cohort});
+  static const ParameterLayout& layout = *new ParameterLayout(
+      **ParameterLayout::Create({{.name = "fc1.weight", .shape = {99, 100}},
+                                 {.name = "fc1.bias", .shape = {90}},
+                                 {.name = "fc2", .shape = {10}}}));
+  EXPECT_EQ(layout.shared_size(), kSize);
+  return ResolvePrivateTask(
+      task, layout,
+      {.rotated_size = kRotatedSize, .noise_cohort = noise_cohort});
+}
+
+// Instead of one clip norm.
+void ClipLayers(const std::vector<std::pair<std::string, double>>& layers,
+                v1::Task* task) {
+  task->mutable_local_training()->clear_clip_norm();
+  for (const auto& [name, clip_norm] : layers) {
+    v1::LayerClipNorm& layer = *task->mutable_privacy()->add_layer_clip_norms();
+    layer.set_layer(name);
+    layer.set_clip_norm(clip_norm);
+  }
 }
 
 double Epsilon(const PrivateTask& task, Observer observer,
@@ -319,6 +337,52 @@ TEST(PrivateTaskTest, SimulatesDistributedNoiseOfTheDeployment) {
   EXPECT_EQ(simulated->per_participation, deployment->per_participation);
   // Sessions lose devices in the simulation as in the deployment.
   EXPECT_EQ(simulated->least_honest, Resolve(task)->least_honest);
+}
+
+// Pitfall 12. Everything after the clip counts in units of the clip norm, so
+// the plan of layers whose total is C is that of updates clipped to C.
+TEST(PrivateTaskTest, LayersAreClippedToTheRootOfTheSumOfSquares) {
+  for (const auto mechanism : {v1::Privacy::CENTRAL, v1::Privacy::CORRELATED,
+                               v1::Privacy::DISTRIBUTED, v1::Privacy::LOCAL}) {
+    v1::Task task = MakeTask(mechanism);
+    task.mutable_local_training()->set_clip_norm(0.5);
+    const auto whole = Resolve(task);
+    ASSERT_THAT(whole, IsOk());
+    EXPECT_EQ(whole->clip_norm, 0.5);
+    EXPECT_TRUE(whole->layers.empty());
+    ClipLayers({{"fc2", 0.3}, {"fc1", 0.4}}, &task);
+    const auto layers = Resolve(task);
+    ASSERT_THAT(layers, IsOk());
+    EXPECT_GE(layers->clip_norm, 0.5);
+    EXPECT_NEAR(layers->clip_norm, 0.5, 1e-15);
+    ASSERT_EQ(layers->layers.size(), 2u);
+    using Range = ClippedLayer::Range;
+    EXPECT_EQ(layers->layers[0].name, "fc2");
+    EXPECT_EQ(layers->layers[0].clip_norm, 0.3);
+    EXPECT_THAT(layers->layers[0].ranges, ElementsAre(Range{9990, 10}));
+    EXPECT_THAT(layers->layers[1].ranges, ElementsAre(Range{0, 9990}));
+    EXPECT_EQ(layers->noise_multiplier, whole->noise_multiplier);
+    EXPECT_EQ(layers->squared_norm_bound, whole->squared_norm_bound);
+    EXPECT_EQ(layers->per_participation, whole->per_participation);
+    EXPECT_EQ(layers->per_schedule, whole->per_schedule);
+  }
+}
+
+TEST(PrivateTaskTest, LayersHoldEveryParameterOnce) {
+  const auto refused =
+      [](const std::vector<std::pair<std::string, double>>& layers,
+         const char* message) {
+        v1::Task task = MakeTask(v1::Privacy::CENTRAL);
+        ClipLayers(layers, &task);
+        EXPECT_THAT(Resolve(task), StatusIs(absl::StatusCode::kInvalidArgument,
+                                            HasSubstr(message)));
+      };
+  refused({{"fc1", 1}}, "parameter fc2 is in no layer");
+  refused({{"fc1.weight", 1}, {"fc2", 1}}, "parameter fc1.bias is in no layer");
+  refused({{"fc1", 1}, {"fc1.bias", 1}, {"fc2", 1}},
+          "parameter fc1.bias is in the layers fc1 and fc1.bias");
+  refused({{"fc1", 1}, {"fc2", 1}, {"fc2", 1}}, "in the layers fc2 and fc2");
+  refused({{"fc1", 1}, {"fc2", 1}, {"fc", 1}}, "layer fc has no parameter");
 }
 
 TEST(PrivateTaskTest, ClaimsSayEverythingThatTheyRestOn) {
