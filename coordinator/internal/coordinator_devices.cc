@@ -170,7 +170,15 @@ void CoordinatorImpl::AnswerAssignment(TaskContext& context,
                                        Done<v1::CheckInResponse> done) {
   v1::CheckInResponse response;
   *response.mutable_assignment() = MakeAssignmentMessage(context, record);
-  AddLedger(context, record.device, response.mutable_assignment());
+  const absl::Status added =
+      AddLedger(context, record.device, response.mutable_assignment());
+  if (!added.ok()) {
+    // The device keeps the assignment, and is told of it when it asks again.
+    LOG(ERROR) << "device " << record.device
+               << " gets no assignment: " << added;
+    Later([done = std::move(done), added] { done(added); });
+    return;
+  }
   AnswerWhenDurable(std::move(done), std::move(response));
 }
 

@@ -238,8 +238,10 @@ class CoordinatorImpl final : public Coordinator {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PauseForLedger(TaskContext& context, const LedgerHead& lost)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void AddLedger(TaskContext& context, const DeviceId& device,
-                 v1::Assignment* assignment)
+  // UNAVAILABLE: the head cannot be signed now; without, no device takes the
+  // assignment.
+  absl::Status AddLedger(TaskContext& context, const DeviceId& device,
+                         v1::Assignment* assignment)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Why the device will be asked by no running task of its population any more;
   // empty: it may be, or there is none.

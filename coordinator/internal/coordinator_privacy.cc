@@ -114,10 +114,11 @@ void CoordinatorImpl::PauseForLedger(TaskContext& context,
   }
 }
 
-void CoordinatorImpl::AddLedger(TaskContext& context, const DeviceId& device,
-                                v1::Assignment* assignment) {
+absl::Status CoordinatorImpl::AddLedger(TaskContext& context,
+                                        const DeviceId& device,
+                                        v1::Assignment* assignment) {
   const TaskPrivacy* const privacy = context.run->privacy();
-  if (privacy == nullptr) return;
+  if (privacy == nullptr) return absl::OkStatus();
   const Ledger& ledger = privacy->ledger();
   const v1::LedgerHead head = ToMessage(context.task_sha256, ledger.head());
   v1::AssignmentLedger& message = *assignment->mutable_ledger();
@@ -126,10 +127,10 @@ void CoordinatorImpl::AddLedger(TaskContext& context, const DeviceId& device,
     absl::StatusOr<v1::SignedMessage> signed_head =
         dependencies_.privacy.sign_ledger_head(head);
     if (!signed_head.ok()) {
-      // The device takes no assignment without, and asks again.
-      LOG(ERROR) << "signing the head of the privacy ledger of task "
-                 << context.id() << ": " << signed_head.status();
-      return;
+      return absl::UnavailableError(
+          StrCat("the coordinator cannot sign the head of the privacy ledger "
+                 "of task ",
+                 context.id().value(), ": ", signed_head.status().message()));
     }
     context.signed_ledger_head = *std::move(signed_head);
   }
@@ -146,6 +147,7 @@ void CoordinatorImpl::AddLedger(TaskContext& context, const DeviceId& device,
   if (const v1::LedgerAdoption* const adoption = ledger.last_adoption()) {
     message.mutable_adoption()->ParseFromString(adoption->signed_adoption());
   }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<double> CoordinatorImpl::EpsilonSpent(TaskContext& context) {

@@ -218,6 +218,25 @@ TEST(PrivateRoundTest, CorrelatedNoiseGoesOnAfterACrash) {
             ledger.accounts(0).schedule().epsilon());
 }
 
+// Without a signed head no device would take the assignment.
+TEST(PrivateRoundTest, HeadThatCannotBeSignedIsAnErrorAndNoAssignment) {
+  PrivateFleet fleet({.size = 1, .rounds = 1}, {}, 1);
+  ASSERT_THAT(fleet.Submit(), IsOk());
+  fleet.harness.signing = absl::InternalError("the key is gone");
+  const auto refused = fleet.harness.CheckIn("0");
+  ASSERT_TRUE(refused->answer.has_value());
+  EXPECT_THAT(refused->answer->status(),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("privacy ledger of task task: the key is")));
+  // The same assignment is handed out once it can be.
+  fleet.harness.signing = absl::OkStatus();
+  const auto again = fleet.harness.CheckIn("0");
+  ASSERT_TRUE(again->has_assignment());
+  EXPECT_EQ(again->assignment().ordinal(), 0);
+  EXPECT_TRUE(again->assignment().ledger().has_head());
+  EXPECT_EQ(fleet.DoRound(), 1);
+}
+
 // Participations.
 
 TEST(ParticipationTest, LimitsHoldOverRestarts) {

@@ -35,6 +35,8 @@ class CoordinatorHarness {
   std::unique_ptr<Coordinator> coordinator;
   // Of private tasks; null: the system's.
   SecretRandom* noise_random = nullptr;
+  // Of the signer of ledger heads.
+  absl::Status signing = absl::OkStatus();
 
   // Every coordinator here signs with one key.
   static absl::StatusOr<v1::SignedMessage> SignLedgerHead(
@@ -71,7 +73,13 @@ class CoordinatorHarness {
              .on_taken_over =
                  [this](const absl::Status& why) { taken_over.push_back(why); },
              .privacy = {.random = noise_random,
-                         .sign_ledger_head = &SignLedgerHead,
+                         .sign_ledger_head =
+                             [this](const v1::LedgerHead& head) {
+                               return signing.ok()
+                                          ? SignLedgerHead(head)
+                                          : absl::StatusOr<v1::SignedMessage>(
+                                                signing);
+                             },
                          .verify_ledger_head = &VerifyLedgerHead}},
             now)
             .value();
