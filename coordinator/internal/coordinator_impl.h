@@ -263,6 +263,8 @@ class CoordinatorImpl final : public Coordinator {
   v1::TaskSummary Summarize(const TaskContext& context) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static v1::TaskSummary SummarizeSetAside(const TaskSetAside& task);
+  void CancelSetAside(TaskRecord record, Done<v1::CancelTaskResponse> done)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AddContext(std::unique_ptr<TaskContext> context)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -195,11 +195,7 @@ void CoordinatorImpl::CancelTask(absl::Time now, const TaskId& task,
     const absl::StatusOr<TaskContext*> found = FindTask(task);
     if (refused.ok() && set_aside != set_aside_.end() &&
         set_aside->second.record.state == TaskState::kRunning) {
-      TaskRecord& record = set_aside->second.record;
-      record.state = TaskState::kCancelled;
-      record.reason = "cancelled by an operator";
-      batch_.transaction.tasks.push_back(record);
-      AnswerWhenDurable(done, v1::CancelTaskResponse());
+      CancelSetAside(set_aside->second.record, done);
       Settle();
     } else if (refused.ok() && !found.ok()) {
       refused = found.status();
@@ -222,6 +218,27 @@ void CoordinatorImpl::CancelTask(absl::Time now, const TaskId& task,
     return;
   }
   RunGathered();
+}
+
+// It has ended once that is on the disk, and not before: a restart would take
+// it up again.
+void CoordinatorImpl::CancelSetAside(TaskRecord record,
+                                     Done<v1::CancelTaskResponse> done) {
+  record.state = TaskState::kCancelled;
+  record.reason = "cancelled by an operator";
+  const auto note = [this, record] {
+    MutexLock lock(&mutex_);
+    set_aside_.at(record.id).record = record;
+  };
+  batch_.transaction.tasks.push_back(record);
+  batch_.answers.push_back(
+      [note, done = std::move(done)](const absl::Status& durable) {
+        if (!durable.ok()) return done(durable);
+        note();
+        done(v1::CancelTaskResponse());
+      });
+  // Where the disk takes it later than the caller waits.
+  batch_.then.push_back(note);
 }
 
 // Questions.

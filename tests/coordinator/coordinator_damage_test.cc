@@ -154,6 +154,28 @@ TEST_F(DamagedBlobTest, TaskThatIsSetAsideCanBeCancelled) {
   EXPECT_EQ(harness_.Summary("hurt").state(), v1::CANCELLED);
 }
 
+// What is not on the disk has not happened.
+TEST_F(DamagedBlobTest, TaskThatIsSetAsideIsCancelledOnTheDiskFirst) {
+  harness_.storage.DamageBlob(Version(1).parameters, Damage::kMissing);
+  harness_.Crash();
+  harness_.storage.fail = [](const std::string&) {
+    return absl::ResourceExhaustedError("no space left on device");
+  };
+  absl::Status status;
+  harness_.coordinator->CancelTask(
+      harness_.now, TaskId("hurt"),
+      [&](const absl::StatusOr<v1::CancelTaskResponse>& response) {
+        status = response.status();
+      });
+  EXPECT_THAT(status.message(), HasSubstr("no space left"));
+  EXPECT_EQ(Listed("hurt").state(), v1::SET_ASIDE);
+  EXPECT_EQ(Task("hurt").state, TaskState::kRunning);
+  harness_.storage.fail = nullptr;
+  harness_.Advance(absl::Seconds(2));
+  EXPECT_EQ(Listed("hurt").state(), v1::CANCELLED);
+  EXPECT_EQ(Task("hurt").state, TaskState::kCancelled);
+}
+
 TEST_F(DamagedBlobTest, OlderVersionDoesNotMatter) {
   harness_.storage.DamageBlob(Version(0).parameters, Damage::kMissing);
   Train("hurt", "b");
