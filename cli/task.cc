@@ -108,6 +108,17 @@ absl::Status Show(const TaskOptions& options) {
   if (!summary.hindrance().empty()) {
     std::cout << "# Attention: " << summary.hindrance() << "\n";
   }
+  for (const v1::TaskEvent& event : task.device_failures()) {
+    std::cout << absl::StreamFormat("# Failed: device %s in round %d, %s: %s\n",
+                                    event.device_failed().device_id(),
+                                    event.round(), Time(event.time()),
+                                    event.device_failed().reason());
+  }
+  if (summary.has_metric()) {
+    std::cout << absl::StreamFormat("# Newest evaluation: loss %.4f, %s %.4f\n",
+                                    summary.loss(), summary.metric_name(),
+                                    summary.metric());
+  }
   std::cout << "# Versions of the model:\n";
   for (const v1::ModelVersion& version : task.versions()) {
     const absl::StatusOr<Digest> sha256 =

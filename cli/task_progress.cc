@@ -71,6 +71,11 @@ void TaskProgress::Add(const v1::TaskEvent& event) {
                           event.round_failed().updates(),
                           event.round_failed().reason()));
       break;
+    case v1::TaskEvent::kDeviceFailed:
+      Say(absl::StrFormat("round %d: device %s failed: %s", event.round(),
+                          event.device_failed().device_id(),
+                          event.device_failed().reason()));
+      break;
     case v1::TaskEvent::kEvaluated: {
       evaluated_ = event.evaluated();
       const auto row =

@@ -117,6 +117,7 @@ void TaskRun::StartRound(absl::Time now, Effects& effects) {
   record_.round = plan.round;
   checkpoint_slot_ = 0;
   round_bytes_received_ = 0;
+  told_failures_ = 0;
   const TrainingRandom random({.task_seed = plan_.seed,
                                .ordinal = plan.round.value(),
                                .purpose = "cohort"});
@@ -284,20 +285,6 @@ absl::StatusOr<TaskRun::Arrival> TaskRun::UpdateArrived(
   return arrival;
 }
 
-Effects TaskRun::DeviceFails(absl::Time now, const AssignmentId& id,
-                             const std::string& reason) {
-  Effects effects;
-  if (round_ != nullptr && round_->Find(id) != nullptr) {
-    // Closing or publishing: the assignment has ended, nothing to do.
-    round_->DeviceFails(id, reason).IgnoreError();
-    ShowProgress(now, effects);
-  } else if (EvaluationSession* evaluation = FindEvaluation(id)) {
-    evaluation->DeviceFails(id, reason).IgnoreError();
-  }
-  Advance(now, effects);
-  return effects;
-}
-
 // Jobs.
 
 Effects TaskRun::FoldDone(absl::Time now) {
@@ -381,34 +368,6 @@ Effects TaskRun::PublishDone(absl::Time now, Publication publication) {
   effects.persist.versions.push_back(std::move(publication.version));
   avoid_.clear();
   EndRound(now, effects);
-  Advance(now, effects);
-  return effects;
-}
-
-Effects TaskRun::JobFailed(absl::Time now, const absl::Status& status,
-                           JobFailure failure) {
-  Effects effects;
-  const std::optional<Job> failed = std::exchange(job_, std::nullopt);
-  CHECK(failed.has_value());
-  const RoundNumber round =
-      std::visit([](const auto& job) { return job.round; }, *failed);
-  if (round_ == nullptr || round_->plan().round != round) {
-    Advance(now, effects);
-    return effects;
-  }
-  round_->session().Abandon();
-  switch (failure) {
-    case JobFailure::kRetry:
-      retry_at_ = now + kRetryPause;
-      break;
-    case JobFailure::kRoundFails:
-      round_->Fail(std::string(status.message())).IgnoreError();
-      break;
-    case JobFailure::kTaskFails:
-      EndTask(now, TaskState::kFailed,
-              StrCat("round ", round.value(), ": ", status.message()), effects);
-      break;
-  }
   Advance(now, effects);
   return effects;
 }

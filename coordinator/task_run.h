@@ -2,6 +2,7 @@
 #define MLEDGE_COORDINATOR_TASK_RUN_H_
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -40,6 +41,8 @@ class TaskRun {
   static constexpr absl::Duration kRetryPause = absl::Seconds(1);
   // After a session of secure aggregation that came to nothing.
   static constexpr absl::Duration kSessionPause = absl::Seconds(5);
+  // So many devices of a round that fail are told one by one.
+  static constexpr size_t kToldFailures = 10;
 
   // A new task, or one whose records Restore will be given. `privacy`: of a
   // private task.
@@ -178,6 +181,10 @@ class TaskRun {
   // For summaries: of the newest evaluation, else of the last round's training.
   std::optional<double> loss() const { return loss_; }
   std::optional<double> metric() const { return metric_; }
+  // The newest events of devices that failed, oldest first.
+  const std::deque<v1::TaskEvent>& device_failures() const {
+    return device_failures_;
+  }
   // Versions that were to be evaluated and were not.
   int64_t skipped_evaluations() const { return skipped_evaluations_; }
 
@@ -224,6 +231,10 @@ class TaskRun {
   EvaluationSession* FindEvaluation(VersionNumber version);
   v1::TaskEvent MakeEvent(absl::Time now, RoundNumber round) const;
   void Store(v1::TaskEvent event, Effects& effects);
+  void TellFailure(absl::Time now, const AssignmentRecord& failed,
+                   const std::string& reason, Effects& effects);
+  // Keeps an event for device_failures.
+  void Remember(const v1::TaskEvent& event);
   void ShowProgress(absl::Time now, Effects& effects) const;
   // By the stop rule, or because one more would overspend.
   bool RoundsAreDone() const;
@@ -257,6 +268,9 @@ class TaskRun {
   std::optional<double> loss_;
   std::optional<double> metric_;
   int64_t skipped_evaluations_ = 0;
+  // Of the round under way and what is evaluated beside it, told one by one.
+  int64_t told_failures_ = 0;
+  std::deque<v1::TaskEvent> device_failures_;
 };
 
 }  // namespace mledge

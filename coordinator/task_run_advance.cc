@@ -254,6 +254,7 @@ Effects TaskRun::Restore(absl::Time now, Restored restored) {
   std::set<VersionNumber> evaluated;
   for (const v1::TaskEvent& event : restored.events) {
     last_sequence_ = std::max(last_sequence_, event.sequence());
+    if (event.has_device_failed()) Remember(event);
     if (event.has_evaluation_skipped()) {
       ++skipped_evaluations_;
       evaluated.insert(VersionNumber(event.evaluation_skipped().version()));

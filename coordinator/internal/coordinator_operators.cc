@@ -320,6 +320,9 @@ absl::StatusOr<v1::GetTaskResponse> CoordinatorImpl::GetTask(
     if (number > context->served) break;
     *response.add_versions() = ToMessage(version);
   }
+  for (const v1::TaskEvent& event : context->run->device_failures()) {
+    *response.add_device_failures() = event;
+  }
   return response;
 }
 

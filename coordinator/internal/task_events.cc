@@ -50,6 +50,13 @@ v1::TaskEvent RoundFailedEvent(v1::TaskEvent event, const Round& round) {
   return event;
 }
 
+v1::TaskEvent DeviceFailedEvent(v1::TaskEvent event, const DeviceId& device,
+                                std::string reason) {
+  event.mutable_device_failed()->set_device_id(device.value());
+  event.mutable_device_failed()->set_reason(std::move(reason));
+  return event;
+}
+
 v1::TaskEvent EvaluatedEvent(v1::TaskEvent event, const TaskPlan& plan,
                              VersionNumber version,
                              const EvaluationSession::Result& result) {

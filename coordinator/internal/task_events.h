@@ -18,6 +18,8 @@ v1::TaskState ToMessage(TaskState state);
 v1::TaskEvent RoundStartedEvent(v1::TaskEvent event, const Round& round);
 v1::TaskEvent RoundProgressEvent(v1::TaskEvent event, const Round& round);
 v1::TaskEvent RoundFailedEvent(v1::TaskEvent event, const Round& round);
+v1::TaskEvent DeviceFailedEvent(v1::TaskEvent event, const DeviceId& device,
+                                std::string reason);
 v1::TaskEvent EvaluatedEvent(v1::TaskEvent event, const TaskPlan& plan,
                              VersionNumber version,
                              const EvaluationSession::Result& result);

@@ -216,6 +216,33 @@ TEST(CoordinatorUploadsTest, RoundThatClosesDuringAnUploadMakesItTooLate) {
   EXPECT_EQ(result->outcome(), TOO_LATE);
 }
 
+// An operator sees why, also after a restart; a fleet that fails does not fill
+// the disk.
+TEST(DeviceFailureTest, TenOfARoundAreToldAndKept) {
+  CoordinatorHarness harness;
+  ASSERT_THAT(harness.Submit({.size = 1, .rounds = 1}), IsOk());
+  for (int i = 0; i < 12; ++i) {
+    const std::string device = StrCat("device-", i);
+    const auto call = harness.CheckIn(device);
+    ASSERT_TRUE(call->has_assignment()) << i;
+    ASSERT_THAT(harness.Report(device, call->assignment()), IsOk());
+    // Saying it again changes nothing.
+    ASSERT_THAT(harness.Report(device, call->assignment()), IsOk());
+  }
+  for (int life = 0; life < 2; ++life) {
+    const auto task = harness.coordinator->GetTask(TaskId("task"));
+    ASSERT_THAT(task, IsOk());
+    ASSERT_EQ(task->device_failures_size(), 10);
+    for (int i = 0; i < 10; ++i) {
+      const v1::TaskEvent& event = task->device_failures(i);
+      EXPECT_EQ(event.round(), 1);
+      EXPECT_EQ(event.device_failed().device_id(), StrCat("device-", i));
+      EXPECT_EQ(event.device_failed().reason(), "no data");
+    }
+    harness.Crash();
+  }
+}
+
 // Each kind of bad update is refused by name; its device counts as failed and
 // another takes its place.
 class BadUpdateTest : public ::testing::Test {
@@ -237,12 +264,19 @@ class BadUpdateTest : public ::testing::Test {
     EXPECT_TRUE(replacement_->has_assignment());
     EXPECT_EQ(harness_.Upload("b", replacement_->assignment())->outcome(),
               ACKNOWLEDGED);
+    int told = 0;
     for (const v1::TaskEvent& event : harness_.Events()) {
+      if (event.has_device_failed()) {
+        ++told;
+        EXPECT_EQ(event.device_failed().device_id(), "a");
+        EXPECT_THAT(event.device_failed().reason(), reason);
+      }
       if (event.has_round_completed()) {
         EXPECT_EQ(event.round_completed().failed_devices(), 1);
         EXPECT_EQ(event.round_completed().updates(), 1);
       }
     }
+    EXPECT_EQ(told, 1);
     EXPECT_EQ(harness_.Summary().state(), v1::COMPLETED);
     EXPECT_EQ(harness_.memory.spooled_updates(), 0u);
   }
