@@ -152,7 +152,7 @@ void Fleet::StartAgent(Role role, const std::string& id,
       << (registrar_ == nullptr ? ""
                                 : "secure_aggregation: {least_devices: 3, "
                                   "least_alive: 3}\n")
-      << IdentityLines(IdentityOf(role, id))
+      << IdentityLines(IdentityOf(role, id)) << device_lines_
       << "data:\n  idx:\n    images: " << data
       << "-images\n    labels: " << data << "-labels\n"
       << (index_file.empty() ? "" : StrCat("  index_file: ", index_file, "\n"));

@@ -29,6 +29,10 @@ class Fleet {
   // (and the log among gtest's failures) when it does not come up.
   // `environment`: "NAME=value" for it alone.
   bool StartCoordinator(const std::vector<std::string>& environment = {});
+  // Instead: the test runs one itself, there.
+  void UseCoordinator(const std::string& address) { address_ = address; }
+  // Lines for the configuration of agents that are started from then on.
+  void AddToDevices(const std::string& lines) { device_lines_ += lines; }
   void StartDevice(const std::string& id);
   void StartEvaluator();
   // "device-0", "device-1", …, and the evaluator.
@@ -71,6 +75,7 @@ class Fleet {
   ChildProcess* registrar() { return registrar_.get(); }
   ChildProcess* device(const std::string& id) { return devices_[id].get(); }
   const std::string& address() const { return address_; }
+  const std::string& registrar_address() const { return registrar_address_; }
 
  private:
   TempDirectory directory_;
@@ -83,6 +88,7 @@ class Fleet {
   std::map<std::string, std::unique_ptr<ChildProcess>> devices_;
   std::string address_ = "127.0.0.1:0";
   std::string registrar_address_ = "127.0.0.1:0";
+  std::string device_lines_;
   int runs_ = 0;
 };
 
