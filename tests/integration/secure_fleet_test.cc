@@ -7,6 +7,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "absl/time/clock.h"
@@ -66,6 +67,42 @@ TEST(SecureFleetTest, TrainsAModelAndNobodySeesAnUpdate) {
   EXPECT_THAT(fleet.Mledge({"task", "show", task}).output,
               AllOf(HasSubstr("Secure aggregation: on"),
                     Not(HasSubstr("in the clear"))));
+}
+
+// Nobody has a test set but the devices, and no device's numbers are seen.
+TEST(SecureFleetTest, EvaluatesOnDevicesInsideSums) {
+  constexpr int kHalf = kDevices / 2;
+  Fleet fleet;
+  ASSERT_TRUE(fleet.StartRegistrar());
+  ASSERT_TRUE(fleet.StartCoordinator());
+  for (int i = 0; i < kDevices; ++i) fleet.StartDevice(StrCat("device-", i));
+  const std::string task = fleet.SubmitWith(
+      "judged", StrCat("cohort: {size: ", kHalf, ", deadline: 5m}\n"), 3,
+      nullptr,
+      {"evaluation.where=devices", StrCat("evaluation.devices=", kHalf)});
+  const std::vector<v1::TaskEvent> events = fleet.EventsToTheEnd(task);
+  EXPECT_EQ(Summarize(events).state, v1::COMPLETED) << Summarize(events).reason;
+  EXPECT_EQ(Summarize(events).rounds, 3);
+  std::set<int64_t> evaluated;
+  for (const v1::TaskEvent& event : events) {
+    if (!event.has_evaluated()) continue;
+    evaluated.insert(event.evaluated().version());
+    EXPECT_EQ(event.evaluated().metric_name(), "accuracy");
+    // At least those of the four devices that have fewest.
+    EXPECT_GE(event.evaluated().examples(), 60 + 70 + 80 + 90);
+  }
+  EXPECT_TRUE(evaluated.contains(3));
+  EXPECT_GT(Summarize(events).metric, 0.9);
+  EXPECT_THAT(fleet.Mledge({"task", "watch", task}).output,
+              HasSubstr("version 3: loss"));
+  EXPECT_THAT(
+      fleet.Mledge({"task", "show", task}).output,
+      AllOf(HasSubstr("Secure aggregation: on"),
+            HasSubstr("Newest evaluation: loss"), HasSubstr("accuracy ")));
+  for (int i = 0; i < kDevices; ++i) {
+    EXPECT_EQ(fleet.device(StrCat("device-", i))->Log().find("refused"),
+              std::string::npos);
+  }
 }
 
 TEST(SecureFleetTest, CoordinatorWithoutARegistrarRefusesTheTask) {
