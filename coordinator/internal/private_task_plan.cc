@@ -161,7 +161,9 @@ absl::StatusOr<v1::PrivacyClaim> SpentClaim(const PrivateTask& task,
   if (spending.lost_charges > 0) {
     claim.add_assumptions(
         "Devices' own ledgers kept to their participations while the "
-        "coordinator's record was lost.");
+        "coordinator's record was lost, and no copy that was restored was made "
+        "in the middle of a round: the sum of one that was may have been "
+        "noised twice, which is one participation more for those in it.");
     // What correlated noise was in the lost rounds, nobody knows.
     if (task.per_schedule.has_value()) claim.set_epsilon(INFINITY);
   }
