@@ -43,11 +43,15 @@ void SettleSession(
       ended(found->second);
     }
   };
-  for (const auto& [id, content] : end.counted) {
-    settle(id, [&](TrainingAssignment& a) { return a.Acknowledge(content); });
+  // By `entry`, because clang 14 lets no lambda take a structured binding.
+  for (const auto& entry : end.counted) {
+    settle(entry.first, [&entry](TrainingAssignment& a) {
+      return a.Acknowledge(entry.second);
+    });
   }
-  for (const auto& [id, reason] : end.lost) {
-    settle(id, [&](TrainingAssignment& a) { return a.Fail(reason); });
+  for (const auto& entry : end.lost) {
+    settle(entry.first,
+           [&entry](TrainingAssignment& a) { return a.Fail(entry.second); });
   }
 }
 
