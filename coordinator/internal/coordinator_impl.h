@@ -115,7 +115,7 @@ class CoordinatorImpl final : public Coordinator {
   absl::Status Available() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Time Advance(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // Effects, commits, jobs (coordinator_effects.cc).
+  // Effects and commits (coordinator_effects.cc).
   void Apply(TaskContext& context, Effects effects)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Issue(TaskContext& context, const AssignmentRecord& record)
@@ -143,6 +143,8 @@ class CoordinatorImpl final : public Coordinator {
   void CommitGathered() ABSL_LOCKS_EXCLUDED(mutex_);
   void CommitFailed(Batch batch, const absl::Status& status)
       ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Jobs (coordinator_jobs.cc).
   void RunJob(TaskContext* context, const Job& job) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Fold(TaskContext& context, const FoldJob& job);
   void FinishJob(TaskContext& context, const Job& job,
