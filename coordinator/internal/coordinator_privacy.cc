@@ -196,6 +196,8 @@ absl::StatusOr<v1::GetPrivacyLedgerResponse> CoordinatorImpl::GetPrivacyLedger(
     const TaskId& task) {
   std::optional<Ledger> ledger;
   std::shared_ptr<const PrivateTask> private_task;
+  v1::Task signed_task;
+  std::shared_ptr<const ParameterLayout> layout;
   v1::GetPrivacyLedgerResponse response;
   {
     MutexLock lock(&mutex_);
@@ -209,11 +211,19 @@ absl::StatusOr<v1::GetPrivacyLedgerResponse> CoordinatorImpl::GetPrivacyLedger(
     }
     ledger = privacy->ledger();
     private_task = context->private_task;
+    signed_task = context->task;
+    layout = context->layout;
     *response.mutable_lost_head() =
         ToMessage(context->task_sha256, context->run->record().lost_head);
     *response.mutable_head() = ToMessage(context->task_sha256, ledger->head());
   }
   // Accounting takes its time, so without the lock.
+  if (private_task == nullptr) {
+    MLEDGE_ASSIGN_OR_RETURN(PrivateTask resolved,
+                            ResolveNumbers(signed_task, *layout,
+                                           dependencies_.privacy.noise_cohort));
+    private_task = std::make_shared<const PrivateTask>(std::move(resolved));
+  }
   MLEDGE_RETURN_IF_ERROR(AddAccounts(*private_task, *ledger, &response));
   for (const v1::LedgerEntry& entry : ledger->entries()) {
     *response.add_entries() = entry;

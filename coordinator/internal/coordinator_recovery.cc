@@ -127,6 +127,7 @@ absl::StatusOr<CoordinatorImpl::StoredTask> CoordinatorImpl::ReadStoredTask(
   StoredTask result;
   LoadOptions load = LoadOptionsOf();
   load.ledger = ledger.has_value() ? &*ledger : nullptr;
+  load.ended = record.state != TaskState::kRunning;
   MLEDGE_ASSIGN_OR_RETURN(
       result.loaded, LoadTask(std::move(task), *signed_task, *package, load));
   if (result.loaded.plan.privacy.has_value()) {

@@ -132,6 +132,28 @@ void SetSecureAssignment(const SecureSessions::Options& options,
                            secagg::ThreatModel::kSemiHonest);
 }
 
+absl::Status LoadPrivacy(const LoadOptions& options, LoadedTask* loaded) {
+  TaskContext& context = *loaded->context;
+  if (options.ended && options.ledger != nullptr && !options.ledger->empty()) {
+    const v1::LedgerSchedule& schedule = options.ledger->schedule();
+    loaded->plan.privacy =
+        PrivacyPlan{.schedule = schedule,
+                    .participations_within_budget = schedule.participations()};
+    return absl::OkStatus();
+  }
+  MLEDGE_ASSIGN_OR_RETURN(
+      PrivateTask resolved,
+      ResolveNumbers(context.task, *context.layout, options.noise_cohort));
+  MLEDGE_ASSIGN_OR_RETURN(
+      loaded->plan.privacy,
+      ResolvePrivacyPlan(resolved, context.task_sha256,
+                         options.ledger == nullptr ? Ledger(context.task_sha256)
+                                                   : *options.ledger));
+  context.private_task =
+      std::make_shared<const PrivateTask>(std::move(resolved));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Aggregator>> MakeTrainingSum(
@@ -151,6 +173,17 @@ absl::StatusOr<std::unique_ptr<Aggregator>> MakeTrainingSum(
       context.layout->shared_size(), aggregation.value_bound(),
       aggregation.weight_bound(),
       aggregation.weighting() == v1::Aggregation::UNIFORM, updates));
+}
+
+absl::StatusOr<PrivateTask> ResolveNumbers(const v1::Task& task,
+                                           const ParameterLayout& layout,
+                                           int64_t noise_cohort) {
+  MLEDGE_ASSIGN_OR_RETURN(
+      const int64_t rotated_size,
+      secagg::HadamardRotation::PaddedSize(layout.shared_size()));
+  return ResolvePrivateTask(
+      task, layout,
+      {.rotated_size = rotated_size, .noise_cohort = noise_cohort});
 }
 
 absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
@@ -183,21 +216,7 @@ absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
   }
   context.task_sha256 = Sha256Of(message.payload());
   if (context.task.privacy().mechanism() > v1::Privacy::NONE) {
-    MLEDGE_ASSIGN_OR_RETURN(
-        const int64_t rotated_size,
-        secagg::HadamardRotation::PaddedSize(context.layout->shared_size()));
-    MLEDGE_ASSIGN_OR_RETURN(
-        PrivateTask resolved,
-        ResolvePrivateTask(context.task, *context.layout,
-                           {.rotated_size = rotated_size,
-                            .noise_cohort = options.noise_cohort}));
-    MLEDGE_ASSIGN_OR_RETURN(loaded.plan.privacy,
-                            ResolvePrivacyPlan(resolved, context.task_sha256,
-                                               options.ledger == nullptr
-                                                   ? Ledger(context.task_sha256)
-                                                   : *options.ledger));
-    context.private_task =
-        std::make_shared<const PrivateTask>(std::move(resolved));
+    MLEDGE_RETURN_IF_ERROR(LoadPrivacy(options, &loaded));
   }
   MLEDGE_ASSIGN_OR_RETURN(context.training_validator, MakeTrainingSum(context));
   context.evaluation_validator =

@@ -41,7 +41,7 @@ struct TaskContext {
   std::optional<SecureSessions::Options> secure_options;
   // SHA-256 of the signed task's payload.
   Digest task_sha256;
-  // Null: not a private task.
+  // Null: not a private task, or one that had ended when it was taken up.
   std::shared_ptr<const PrivateTask> private_task;
   // Shared with the readers that devices hold.
   std::shared_ptr<std::atomic<uint64_t>> bytes_sent =
@@ -89,7 +89,16 @@ struct LoadOptions {
   int64_t noise_cohort = 0;
   // What a private task has spent before; null: nothing.
   const Ledger* ledger = nullptr;
+  // The task has ended: of a private one only what its ledger says is loaded,
+  // and `private_task` stays null; its numbers are worked out when somebody
+  // asks.
+  bool ended = false;
 };
+// The numbers of a private task over that model; codes of ResolvePrivateTask.
+// The search for its noise takes a moment.
+absl::StatusOr<PrivateTask> ResolveNumbers(const v1::Task& task,
+                                           const ParameterLayout& layout,
+                                           int64_t noise_cohort);
 // `signed_task`: the serialized SignedMessage around `task`.
 absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
                                     const std::string& signed_task,

@@ -237,6 +237,22 @@ TEST(PrivateRoundTest, HeadThatCannotBeSignedIsAnErrorAndNoAssignment) {
   EXPECT_EQ(fleet.DoRound(), 1);
 }
 
+// Its numbers are not worked out again at the start, but when somebody asks.
+TEST(PrivateRoundTest, LedgerOfATaskThatHasEndedOutlivesARestart) {
+  for (const auto mechanism : {v1::Privacy::CENTRAL, v1::Privacy::CORRELATED}) {
+    PrivateFleet fleet({.size = 2, .rounds = 2},
+                       {.mechanism = mechanism, .participations = 2}, 2);
+    ASSERT_THAT(fleet.Submit(), IsOk());
+    ASSERT_EQ(fleet.DoRound(), 2);
+    ASSERT_EQ(fleet.DoRound(), 2);
+    ASSERT_EQ(fleet.harness.Summary().state(), v1::COMPLETED);
+    const std::string before = fleet.Ledger().DebugString();
+    fleet.harness.Crash();
+    EXPECT_EQ(fleet.Ledger().DebugString(), before);
+    EXPECT_EQ(fleet.harness.Summary().state(), v1::COMPLETED);
+  }
+}
+
 // Participations.
 
 TEST(ParticipationTest, LimitsHoldOverRestarts) {
