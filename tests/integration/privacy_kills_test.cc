@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
@@ -147,9 +148,15 @@ std::set<std::string> GivenTo(const ChildProcess& device) {
   return given;
 }
 
-class PrivacyKillsTest : public ::testing::TestWithParam<std::string> {
+bool StartsWith(const std::vector<int64_t>& steps,
+                const std::vector<int64_t>& first) {
+  return steps.size() >= first.size() &&
+         std::equal(first.begin(), first.end(), steps.begin());
+}
+
+class KillsTest : public ::testing::Test {
  protected:
-  PrivacyKillsTest()
+  KillsTest()
       : state_(fleet_.PathOf("coordinator")),
         kill_(fleet_.PathOf("kill-switch"), state_) {}
 
@@ -162,12 +169,11 @@ class PrivacyKillsTest : public ::testing::TestWithParam<std::string> {
   Disk Look() { return LookAt(state_, fleet_.PathOf("copy")); }
 
   // Operations on the disk from one version to the next.
-  int64_t MomentsOfARound() {
-    constexpr int kRounds = 8;
+  int64_t MomentsOfARound(int rounds = 8) {
     const int64_t first = Version();
     const int64_t before = kill_.operations();
-    EXPECT_TRUE(fleet_.WaitForVersion(kTask, first + kRounds));
-    return (kill_.operations() - before) / kRounds + 1;
+    EXPECT_TRUE(fleet_.WaitForVersion(kTask, first + rounds));
+    return (kill_.operations() - before) / rounds + 1;
   }
 
   // What the dead process left: everything that was published is paid for, once
@@ -191,6 +197,9 @@ class PrivacyKillsTest : public ::testing::TestWithParam<std::string> {
   // By version, all parameters that a disk ever had of it.
   std::map<int64_t, std::set<std::string>> versions_;
 };
+
+class PrivacyKillsTest : public KillsTest,
+                         public ::testing::WithParamInterface<std::string> {};
 
 TEST_P(PrivacyKillsTest, SpendingIsNeverLostNorASumNoisedTwice) {
   const int rounds = 20 + 3 * static_cast<int>(kMostMoments / Stride());
@@ -268,6 +277,63 @@ TEST_P(PrivacyKillsTest, SpendingIsNeverLostNorASumNoisedTwice) {
   EXPECT_THAT(ledger.output,
               AllOf(HasSubstr(StrCat("\"participations\": ", rounds, ",")),
                     HasSubstr(StrCat("\"entries\": ", rounds + 1, ","))));
+}
+
+// Noise of the devices is paid for before anybody is asked to unmask. A session
+// that dies with the coordinator costs its devices that step, so there are
+// twice as many as a round takes.
+TEST_F(KillsTest, SumOfDevicesNoiseIsPaidForBeforeItIsUnmasked) {
+  constexpr int kCohort = 4;
+  constexpr int kRounds = 9;
+  constexpr int kKills = 3;
+  ASSERT_TRUE(fleet_.StartRegistrar());
+  ASSERT_TRUE(Start());
+  for (int i = 0; i < 2 * kCohort; ++i) {
+    fleet_.StartDevice(StrCat("device-", i));
+  }
+  fleet_.SubmitWith(
+      kTask,
+      StrCat("cohort: {size: ", kCohort,
+             ", minimum: 3, over_selection: 1, deadline: 20s}\n"
+             "aggregation: {weighting: uniform}\n"
+             "secure_aggregation: {dropout_fraction: 0.3, step_deadline: 2s}\n"
+             "privacy: {mechanism: distributed, noise_multiplier: 30, delta: "
+             "1e-6, population_size: 1000}\n"),
+      kRounds, nullptr, {"local_training.clip_norm=0.5", "evaluation.every=0"});
+  ASSERT_TRUE(fleet_.WaitForVersion(kTask, 1));
+  const int64_t moments = MomentsOfARound(2);
+  int64_t ahead = 0;  // charges of a version that is not there yet
+  std::vector<int64_t> charged;
+  for (int i = 0; i < kKills; ++i) {
+    ASSERT_TRUE(fleet_.WaitForVersion(kTask, Version() + 1));
+    // In the second half of a round: around its session.
+    kill_.KillAfter(moments * (i + kKills + 1) / (2 * kKills + 2));
+    ASSERT_EQ(fleet_.coordinator()->Wait(), 128 + SIGKILL);
+    SCOPED_TRACE(StrCat("killed before ", kill_.died_before()));
+    kill_.Disarm();
+    const Disk disk = Look();
+    ASSERT_FALSE(disk.versions.empty());
+    const int64_t newest = disk.versions.rbegin()->first;
+    for (int64_t step = 0; step < newest; ++step) {
+      EXPECT_THAT(disk.charged_steps, Contains(step));
+    }
+    // Unmasked or not, published or lost: it counts.
+    ahead += std::count(disk.charged_steps.begin(), disk.charged_steps.end(),
+                        newest);
+    EXPECT_TRUE(StartsWith(disk.charged_steps, charged));
+    charged = disk.charged_steps;
+    ASSERT_TRUE(Start());
+  }
+  EXPECT_GT(ahead, 0);
+  const std::vector<v1::TaskEvent> events = fleet_.EventsToTheEnd(kTask);
+  ASSERT_FALSE(events.empty());
+  EXPECT_EQ(events.back().task_ended().state(), v1::COMPLETED)
+      << events.back().task_ended().reason();
+  const Disk disk = Look();
+  EXPECT_TRUE(StartsWith(disk.charged_steps, charged));
+  for (int64_t step = 0; step < kRounds; ++step) {
+    EXPECT_THAT(disk.charged_steps, Contains(step));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Mechanisms, PrivacyKillsTest,
