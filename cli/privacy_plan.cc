@@ -76,6 +76,14 @@ int64_t LeastPresent(const Column& column) {
              : column.task.cohort().minimum();
 }
 
+// Of this column's coins; 0: no Poisson sample.
+double SamplingProbability(const Column& column) {
+  const v1::Cohort& cohort = column.task.cohort();
+  if (cohort.selection() != v1::Cohort::POISSON) return 0;
+  return static_cast<double>(cohort.size()) /
+         static_cast<double>(cohort.minimum_waiting());
+}
+
 nlohmann::ordered_json ToJson(const Column& column) {
   const PrivateTask& plan = column.plan;
   nlohmann::ordered_json claims = nlohmann::ordered_json::array();
@@ -101,6 +109,7 @@ nlohmann::ordered_json ToJson(const Column& column) {
       {"dimension", plan.dimension},
       {"modulus_bits", plan.modulus_bits.value_or(0)},
       {"wrap_probability", plan.wrap_probability},
+      {"sampling_probability", SamplingProbability(column)},
       {"claims", std::move(claims)}};
 }
 
@@ -132,12 +141,21 @@ void PrintColumn(const Column& column) {
     std::cout << absl::StrFormat("  layer %s is clipped to %g\n", layer.name,
                                  layer.clip_norm);
   }
-  const int64_t least = LeastPresent(column);
-  std::cout << absl::StrFormat(
-      "  with %d of %d devices left, the mean is %.3g of what it would be "
-      "(the divisor is fixed), and its noise %.3g of the above\n",
-      least, cohort, static_cast<double>(least) / static_cast<double>(cohort),
-      NoiseOnMean(plan, least) / each);
+  if (plan.sampling_probability.has_value()) {
+    std::cout << absl::StrFormat(
+        "  a Poisson sample: each of %d devices with probability %.4g, %d on "
+        "average; a round in simulations only, which coordinators and devices "
+        "refuse\n",
+        column.task.cohort().minimum_waiting(), SamplingProbability(column),
+        cohort);
+  } else {
+    const int64_t least = LeastPresent(column);
+    std::cout << absl::StrFormat(
+        "  with %d of %d devices left, the mean is %.3g of what it would be "
+        "(the divisor is fixed), and its noise %.3g of the above\n",
+        least, cohort, static_cast<double>(least) / static_cast<double>(cohort),
+        NoiseOnMean(plan, least) / each);
+  }
   if (plan.mechanism == v1::Privacy::DISTRIBUTED) {
     std::cout << absl::StrFormat(
         "  noise is sized for %d honest devices that stay, of at most %d in "

@@ -209,6 +209,9 @@ absl::StatusOr<std::shared_ptr<const PrivateTask>> PackageCache::Privacy(
       return *std::move(known);
     }
   }
+  if (options_.noise_cohort == 0) {
+    MLEDGE_RETURN_IF_ERROR(CheckCanBeKept(message));
+  }
   MLEDGE_ASSIGN_OR_RETURN(
       const int64_t rotated_size,
       secagg::HadamardRotation::PaddedSize(layout.shared_size()));

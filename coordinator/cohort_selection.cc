@@ -1,6 +1,10 @@
 #include "mledge/coordinator/cohort_selection.h"
 
+#include <openssl/crypto.h>
+
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 
 namespace mledge {
 namespace {
@@ -100,6 +104,26 @@ std::vector<CandidatePool::Candidate> CandidatePool::Draw(
     ready_.erase(found);
   }
   return result;
+}
+
+std::vector<CandidatePool::Candidate> CandidatePool::DrawEach(
+    double probability, SecretRandom& coins) {
+  // Exact: a power of two away from `probability`, rounded down.
+  const double threshold = std::ldexp(probability, 64);
+  const bool everybody = probability >= 1;
+  const auto below = everybody ? uint64_t{0} : static_cast<uint64_t>(threshold);
+  std::vector<uint64_t> words(ready_.size());
+  coins.Fill({reinterpret_cast<uint8_t*>(words.data()),
+              words.size() * sizeof(uint64_t)});
+  std::vector<Candidate> drawn;
+  size_t next = 0;
+  for (const auto& [device, ordinal] : ready_) {
+    if (everybody || words[next] < below) drawn.push_back({device, ordinal});
+    ++next;
+  }
+  for (const Candidate& candidate : drawn) ready_.erase(candidate.device);
+  OPENSSL_cleanse(words.data(), words.size() * sizeof(uint64_t));
+  return drawn;
 }
 
 std::vector<CandidatePool::Candidate> CandidatePool::DrawWithout(

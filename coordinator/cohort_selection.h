@@ -11,13 +11,14 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "mledge/core/ids.h"
+#include "mledge/core/secret_random.h"
 #include "mledge/core/training_random.h"
 
 // Who takes part in a round: drawn from the devices that wait, in the order of
 // their ids, by the task's seed. So the cohort depends on who waits and not on
 // who came first, and a simulation and a fleet choose alike. A check-in costs
-// O(log n); only a draw looks at everybody. Sans-I/O, not thread-safe. What
-// comes next: round.h.
+// O(log n); only a draw looks at everybody. Poisson samples alone are drawn in
+// secret. Sans-I/O, not thread-safe. What comes next: round.h.
 
 namespace mledge {
 
@@ -57,6 +58,10 @@ class CandidatePool {
   // there are not enough others.
   std::vector<Candidate> Draw(int64_t count, TrainingRandom random,
                               const std::set<DeviceId>& avoid);
+  // A Poisson sample of all that could be drawn, and removes it: each device by
+  // a coin of its own, which comes up with `probability` or up to 2^-64 less.
+  // The bits asked of `coins` do not depend on how coins fall.
+  std::vector<Candidate> DrawEach(double probability, SecretRandom& coins);
   // Draws up to `count` of those not in `without`.
   std::vector<Candidate> DrawWithout(int64_t count, TrainingRandom random,
                                      const std::set<DeviceId>& without);

@@ -68,7 +68,7 @@ Round::Round(RoundPlan plan, std::vector<AssignmentRecord> assignments,
     if (saved.empty()) {
       Fail("its sum was saved and cannot be read any more").IgnoreError();
     }
-  } else if (acknowledged_ >= plan_.target) {
+  } else if (IsFull()) {
     Close();
   }
 }
@@ -87,7 +87,7 @@ RoundRecord Round::record() const {
 }
 
 int64_t Round::wanted() const {
-  if (state_ != State::kCollecting) return 0;
+  if (state_ != State::kCollecting || plan_.sampled) return 0;
   return std::max<int64_t>(0, plan_.assigned - open_ - acknowledged_);
 }
 
@@ -154,7 +154,7 @@ absl::StatusOr<UpdateOutcome> Round::Acknowledge(absl::Time now,
   MLEDGE_RETURN_IF_ERROR(assignment.Acknowledge(content));
   ++acknowledged_;
   Ended(assignment);
-  if (acknowledged_ >= plan_.target) Close();
+  if (IsFull()) Close();
   return UpdateOutcome::kAcknowledged;
 }
 
@@ -216,6 +216,10 @@ absl::Status Round::DeviceFails(const AssignmentId& id, std::string reason) {
 
 void Round::Tick(absl::Time now) {
   if (state_ != State::kCollecting) return;
+  if (plan_.sampled) {
+    if (IsFull()) Close();
+    return;
+  }
   if (now < plan_.deadline) {
     // After a session that came to nothing.
     if (plan_.secure && ready() >= plan_.target) Close();

@@ -31,6 +31,9 @@
 //   collecting ──deadline with fewer, or cancelled──▶ failed
 //   closing, publishing ──cancelled, or the sum cannot be used──▶ failed
 //
+// The round of a Poisson sample closes when everybody in the sample has
+// delivered or given up, at once where the sample is empty.
+//
 // With secure aggregation nobody's update arrives by itself: devices say that
 // they are ready, and the round closes when the target of them waits, or at
 // the deadline with the minimum. Closing then is one session of secure
@@ -58,6 +61,9 @@ struct RoundPlan {
   absl::Time deadline;
   AggregationSession::Options session;
   bool secure = false;
+  // A Poisson sample: exactly those who are assigned at the start, without
+  // deadline; `target` is what was expected.
+  bool sampled = false;
 };
 
 class Round {
@@ -164,6 +170,10 @@ class Round {
 
  private:
   absl::Status Move(Event event);
+  // All updates that the round waits for are here.
+  bool IsFull() const {
+    return plan_.sampled ? open_ == 0 : acknowledged_ >= plan_.target;
+  }
   void Close();
   void ExpireOpen();
   // NOT_FOUND: no assignment of this round.

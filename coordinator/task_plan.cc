@@ -38,6 +38,12 @@ TaskPlan ResolveTask(const v1::Task& task) {
   plan.minimum_waiting =
       cohort.minimum_waiting() > 0 ? cohort.minimum_waiting() : plan.assigned;
   plan.deadline = ToDuration(cohort.deadline());
+  if (cohort.selection() == v1::Cohort::POISSON) {
+    plan.sampling_probability = static_cast<double>(plan.target) /
+                                static_cast<double>(plan.minimum_waiting);
+    plan.minimum = 0;
+    plan.deadline = absl::InfiniteDuration();
+  }
   plan.minimum_interval = ToDuration(cohort.minimum_interval());
   plan.secure = task.secure_aggregation().mode() == v1::SecureAggregation::ON;
   const v1::Evaluation& evaluation = task.evaluation();

@@ -28,6 +28,9 @@ struct TaskPlan {
   int64_t minimum = 1;          // without which it fails
   int64_t assigned = 1;         // devices that get an assignment
   int64_t minimum_waiting = 1;  // devices that wait when a round starts
+  // Of a device, where cohorts are Poisson samples of all who wait; `target`
+  // is the expected number then.
+  std::optional<double> sampling_probability;
   absl::Duration deadline = absl::InfiniteDuration();
   absl::Duration minimum_interval = absl::ZeroDuration();
   AggregationSession::Options session;

@@ -10,10 +10,11 @@
 namespace mledge {
 
 TaskRun::TaskRun(TaskPlan plan, TaskRecord record,
-                 std::optional<TaskPrivacy> privacy)
+                 std::optional<TaskPrivacy> privacy, SecretRandom* coins)
     : plan_(std::move(plan)),
       record_(std::move(record)),
       privacy_(std::move(privacy)),
+      coins_(coins),
       candidates_(plan_.minimum_interval) {
   SetStep(record_.submitted_at);
 }
@@ -107,24 +108,34 @@ void TaskRun::StartRound(absl::Time now, Effects& effects) {
   plan.deadline = now + plan_.deadline;
   plan.session = plan_.session;
   plan.secure = plan_.secure;
+  plan.sampled = plan_.sampling_probability.has_value();
   round_ = std::make_unique<Round>(plan);
   record_.round = plan.round;
   checkpoint_slot_ = 0;
   round_bytes_received_ = 0;
   told_failures_ = 0;
-  const TrainingRandom random({.task_seed = plan_.seed,
-                               .ordinal = plan.round.value(),
-                               .purpose = "cohort"});
-  for (const CandidatePool::Candidate& candidate :
-       candidates_.Draw(plan_.assigned, random, avoid_)) {
+  for (const CandidatePool::Candidate& candidate : DrawCohort()) {
     const absl::Status assigned =
         round_->Assign(now, candidate.device, candidate.next_ordinal).status();
     CHECK(assigned.ok()) << assigned;
   }
+  // An empty sample has nobody to wait for.
+  if (plan.sampled) round_->Tick(now);
   effects.persist.rounds.push_back(round_->record());
   effects.persist.tasks.push_back(record_);
   Store(RoundStartedEvent(MakeEvent(now, plan.round), *round_), effects);
   TakeChanges(round_->TakeChanges(), effects);
+}
+
+std::vector<CandidatePool::Candidate> TaskRun::DrawCohort() {
+  if (plan_.sampling_probability.has_value()) {
+    CHECK(coins_ != nullptr) << "a Poisson sample without coins";
+    return candidates_.DrawEach(*plan_.sampling_probability, *coins_);
+  }
+  const TrainingRandom random({.task_seed = plan_.seed,
+                               .ordinal = record_.round.value(),
+                               .purpose = "cohort"});
+  return candidates_.Draw(plan_.assigned, random, avoid_);
 }
 
 void TaskRun::FillRound(absl::Time now, Effects& effects) {
@@ -274,7 +285,12 @@ Effects TaskRun::PublishDone(absl::Time now, Publication publication) {
   const absl::Status published = round_->Published();
   CHECK(published.ok()) << published;
   if (privacy_.has_value() && privacy_->plan().charged_with_version) {
-    Charge(now, {.devices = round_->acknowledged()}, effects);
+    // How many were in a Poisson sample nobody may learn, and devices are shown
+    // this entry's hash.
+    Charge(now,
+           {.devices = round_->plan().sampled ? round_->plan().target
+                                              : round_->acknowledged()},
+           effects);
   }
   record_.version = publication.version.version;
   record_.bytes_sent = publication.bytes_sent;

@@ -45,9 +45,11 @@ class TaskRun {
   static constexpr size_t kToldFailures = 10;
 
   // A new task, or one whose records Restore will be given. `privacy`: of a
-  // private task.
+  // private task. `coins`: for Poisson samples, which need it; must outlive
+  // this.
   TaskRun(TaskPlan plan, TaskRecord record,
-          std::optional<TaskPrivacy> privacy = std::nullopt);
+          std::optional<TaskPrivacy> privacy = std::nullopt,
+          SecretRandom* coins = nullptr);
 
   struct Restored {
     std::vector<VersionRecord> versions;
@@ -205,6 +207,8 @@ class TaskRun {
   // Round and step are those of the round under way.
   void Charge(absl::Time now, TaskPrivacy::Sum sum, Effects& effects);
   void StartRound(absl::Time now, Effects& effects);
+  // Of the round under way, and nobody else's any more.
+  std::vector<CandidatePool::Candidate> DrawCohort();
   void FillRound(absl::Time now, Effects& effects);
   void HandOutEvaluations(absl::Time now, Effects& effects);
   // After every event: takes up what changed and begins what is due.
@@ -245,6 +249,7 @@ class TaskRun {
   const TaskPlan plan_;
   TaskRecord record_;
   std::optional<TaskPrivacy> privacy_;
+  SecretRandom* const coins_;
   int64_t last_sequence_ = 0;
 
   std::unique_ptr<Round> round_;  // null between rounds

@@ -300,6 +300,7 @@ Effects TaskRun::Restore(absl::Time now, Restored restored) {
     plan.deadline = record.deadline;
     plan.session = plan_.session;
     plan.secure = plan_.secure;
+    plan.sampled = plan_.sampling_probability.has_value();
     round_ = std::make_unique<Round>(plan, std::move(of_round), restored.saved);
     checkpoint_slot_ = 1 - restored.saved_slot;
   }

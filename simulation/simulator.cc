@@ -67,6 +67,15 @@ absl::Status CheckData(const ExampleStore& data, const ModelPackage& package,
   return absl::OkStatus();
 }
 
+// Empty rounds take no time at all, so that the evaluator fetches the versions
+// of several in a row. More than 40/size in a row happen to nobody (e^-40).
+int KeptVersions(const v1::Cohort& cohort) {
+  constexpr int kKept = 2;
+  return cohort.selection() == v1::Cohort::POISSON
+             ? kKept + static_cast<int>(40 / cohort.size())
+             : kKept;
+}
+
 class SimulatorImpl final : public Simulator {
  public:
   SimulatorImpl(Options options, std::shared_ptr<const Partition> partition,
@@ -76,7 +85,8 @@ class SimulatorImpl final : public Simulator {
         signers_(std::move(signers)),
         noise_random_(options_.task.seed(), "coordinator", 0, "central-noise"),
         queue_(VirtualStart()),
-        storage_(MemoryStorage::Options{.kept_versions = 2}),
+        storage_(MemoryStorage::Options{
+            .kept_versions = KeptVersions(options_.task.cohort())}),
         pool_(options_.workers, factory, options_.on_worker_start) {}
 
   ~SimulatorImpl() override {
@@ -358,6 +368,13 @@ absl::StatusOr<std::unique_ptr<Simulator>> Simulator::Create(
                cohort.minimum_waiting(), " waiting, but the fleet has ",
                partition->devices(),
                "; raise simulation.devices or lower the cohort"));
+  }
+  if (cohort.selection() == v1::Cohort::POISSON &&
+      partition->devices() != cohort.minimum_waiting()) {
+    return absl::InvalidArgumentError(StrCat(
+        "cohort.minimum_waiting: is ", cohort.minimum_waiting(),
+        "; with `selection: poisson` it is the roster, and the fleet has ",
+        partition->devices(), " devices: write that"));
   }
   if (options.workers <= 0) {
     options.workers =

@@ -5,7 +5,6 @@
 #include <string>
 #include <string_view>
 
-#include "google/protobuf/duration.pb.h"
 #include "mledge/core/ids.h"
 #include "mledge/core/strings.h"
 #include "mledge/task/internal/problems.h"
@@ -14,9 +13,10 @@
 namespace mledge {
 namespace {
 
+using task_internal::InSeconds;
+using task_internal::kLargestCohort;
 using task_internal::Problems;
 
-constexpr int64_t kLargestCohort = 1'000'000;
 constexpr int64_t kLargestWeight = (int64_t{1} << 31) - 1;
 
 void RequireId(std::string_view field, const std::string& id,
@@ -24,45 +24,6 @@ void RequireId(std::string_view field, const std::string& id,
   if (absl::Status status = ValidateId("name", id); !status.ok()) {
     problems->Add(field, ToStdView(status.message()));
   }
-}
-
-double InSeconds(const google::protobuf::Duration& duration) {
-  return static_cast<double>(duration.seconds()) + duration.nanos() * 1e-9;
-}
-
-void ValidateCohort(v1::Cohort* cohort, Problems* problems) {
-  const bool has_size = problems->Require(
-      cohort->size() >= 1 && cohort->size() <= kLargestCohort, "cohort.size",
-      StrCat("is ", cohort->size(),
-             "; write how many updates a round wants (1 to ", kLargestCohort,
-             ")"));
-  if (cohort->minimum() == 0) cohort->set_minimum(cohort->size());
-  problems->Require(
-      !has_size ||
-          (cohort->minimum() >= 1 && cohort->minimum() <= cohort->size()),
-      "cohort.minimum",
-      StrCat("is ", cohort->minimum(), "; write 1 to cohort.size, which is ",
-             cohort->size()));
-  if (!cohort->has_over_selection()) cohort->set_over_selection(1);
-  const bool has_over_selection = problems->Require(
-      cohort->over_selection() >= 1 && cohort->over_selection() <= 100,
-      "cohort.over_selection",
-      StrCat("is ", cohort->over_selection(), "; write 1 to 100, such as 1.3"));
-  if (!cohort->has_deadline()) cohort->mutable_deadline()->set_seconds(600);
-  problems->RequirePositive("cohort.deadline", InSeconds(cohort->deadline()),
-                            "10m");
-  cohort->mutable_minimum_interval();
-  problems->RequireNotNegative("cohort.minimum_interval",
-                               InSeconds(cohort->minimum_interval()));
-  if (!has_size || !has_over_selection) return;
-  const auto assigned = static_cast<int64_t>(std::ceil(
-      static_cast<double>(cohort->size()) * cohort->over_selection()));
-  if (cohort->minimum_waiting() == 0) cohort->set_minimum_waiting(assigned);
-  problems->Require(
-      cohort->minimum_waiting() >= assigned, "cohort.minimum_waiting",
-      StrCat("is ", cohort->minimum_waiting(), "; a round assigns ", assigned,
-             " devices (size · over_selection): write that or "
-             "more"));
 }
 
 void ValidateAggregation(v1::Aggregation* aggregation, int64_t cohort_size,
@@ -212,7 +173,7 @@ absl::Status ValidateTask(v1::Task* task) {
   task_internal::ValidateModel(task->mutable_model(), &problems);
   task_internal::ValidateLocalTraining(task->mutable_local_training(),
                                        &problems);
-  ValidateCohort(task->mutable_cohort(), &problems);
+  task_internal::ValidateCohort(task, &problems);
   ValidateSecureAggregation(task, &problems);
   const bool secure =
       task->secure_aggregation().mode() == v1::SecureAggregation::ON;

@@ -69,7 +69,15 @@ void CoordinatorImpl::RunJob(TaskContext* context, const Job& job) {
       base = context->versions.at(publish.base_version);
     }
     absl::Status status;
-    if (context->publisher == nullptr) {
+    if (context->sum == nullptr || context->sum_round != publish.round) {
+      // Nobody was in the sample: the sum of no updates.
+      absl::StatusOr<std::unique_ptr<Aggregator>> sum =
+          MakeTrainingSum(*context);
+      status = sum.status();
+      if (sum.ok()) context->sum = *std::move(sum);
+      context->sum_round = publish.round;
+    }
+    if (status.ok() && context->publisher == nullptr) {
       absl::StatusOr<std::unique_ptr<Publisher>> publisher = Publisher::Create(
           {.storage = dependencies_.storage,
            .pool = dependencies_.pool,

@@ -153,7 +153,7 @@ void CoordinatorImpl::StoreSubmission(Submission submission,
     record.ledger = privacy->ledger().head();
   }
   context.run = std::make_unique<TaskRun>(std::move(loaded->plan), record,
-                                          std::move(privacy));
+                                          std::move(privacy), &NoiseRandom());
   {
     MutexLock lock(&mutex_);
     submitting_.erase(id);

@@ -187,9 +187,9 @@ void CoordinatorImpl::TakeUp(absl::Time now, const TaskRecord& record,
       task.privacy_changes.tasks.push_back(now_recorded);
     }
   }
-  context.run = std::make_unique<TaskRun>(std::move(task.loaded.plan),
-                                          std::move(now_recorded),
-                                          std::move(task.privacy));
+  context.run = std::make_unique<TaskRun>(
+      std::move(task.loaded.plan), std::move(now_recorded),
+      std::move(task.privacy), &NoiseRandom());
   RestoreSum(context, stored, restored);
   std::set<AssignmentId> done_with;
   for (const AssignmentRecord& assignment : restored.assignments) {

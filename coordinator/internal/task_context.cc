@@ -159,7 +159,11 @@ absl::Status LoadPrivacy(const LoadOptions& options, LoadedTask* loaded) {
 absl::StatusOr<std::unique_ptr<Aggregator>> MakeTrainingSum(
     const TaskContext& context) {
   const v1::Aggregation& aggregation = context.task.aggregation();
-  const int64_t updates = context.task.cohort().size();
+  // Of a Poisson sample everybody may be part.
+  const v1::Cohort& cohort = context.task.cohort();
+  const int64_t updates = cohort.selection() == v1::Cohort::POISSON
+                              ? cohort.minimum_waiting()
+                              : cohort.size();
   if (context.private_task != nullptr) {
     const PrivateTask& of = *context.private_task;
     AggregationSpec spec =
@@ -216,6 +220,9 @@ absl::StatusOr<LoadedTask> LoadTask(v1::Task task,
   }
   context.task_sha256 = Sha256Of(message.payload());
   if (context.task.privacy().mechanism() > v1::Privacy::NONE) {
+    if (options.noise_cohort == 0) {
+      MLEDGE_RETURN_IF_ERROR(CheckCanBeKept(context.task));
+    }
     MLEDGE_RETURN_IF_ERROR(LoadPrivacy(options, &loaded));
   }
   MLEDGE_ASSIGN_OR_RETURN(context.training_validator, MakeTrainingSum(context));

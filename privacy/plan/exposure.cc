@@ -21,12 +21,24 @@ constexpr Adjacency kAdjacency = Adjacency::kZeroOut;
 std::vector<std::string> AssumptionsOf(const PrivateTask& task,
                                        Observer observer,
                                        int64_t participations) {
-  std::vector<std::string> assumptions = {
-      StrCat("a device takes part in at most ", participations, " of ",
-             task.limits.rounds, " rounds, ", task.limits.separation,
-             " or more apart: the coordinator's selection and the device's own "
-             "ledger enforce it"),
-      "who takes part is public; nothing is gained from sampling"};
+  std::vector<std::string> assumptions;
+  if (task.sampling_probability.has_value()) {
+    assumptions = {
+        StrCat("each device of a fixed roster is in each of ", participations,
+               " rounds by a secret coin of its own with probability ",
+               *task.sampling_probability,
+               ": nobody is added, left out or given up on, and empty rounds "
+               "are published too"),
+        "who was drawn, and how many, is told to nobody who receives models, "
+        "not even by the time at which they appear"};
+  } else {
+    assumptions = {
+        StrCat("a device takes part in at most ", participations, " of ",
+               task.limits.rounds, " rounds, ", task.limits.separation,
+               " or more apart: the coordinator's selection and the device's "
+               "own ledger enforce it"),
+        "who takes part is public; nothing is gained from sampling"};
+  }
   switch (task.mechanism) {
     case v1::Privacy::DISTRIBUTED:
       assumptions.push_back(

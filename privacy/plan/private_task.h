@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "mledge/core/parameters.h"
 #include "mledge/privacy/accounting/privacy_event.h"
@@ -62,6 +63,10 @@ struct PrivateTask {
   double corrupt_fraction = 0;
   // What the mean divides by.
   int64_t divisor = 0;
+  // Each device's, in each round, where cohorts are Poisson samples; where a
+  // deployment is simulated, the deployment's. What a round costs then it costs
+  // every device, drawn or not, so that all rounds count as participations.
+  std::optional<double> sampling_probability;
 
   // C: of a whole update; of the first round, where it adapts.
   double clip_norm = 0;
@@ -108,8 +113,12 @@ absl::StatusOr<PrivateTask> ResolvePrivateTask(
     const PrivateTaskOptions& options);
 
 // The same task with the cohort that its simulation stands for: size, minimum
-// and least alive in proportion, rounded down.
+// and least alive in proportion, rounded down; a roster is the population.
 v1::Task Deployed(v1::Task task, int64_t noise_cohort);
+
+// FAILED_PRECONDITION: the task claims what no fleet in the field can keep to,
+// so that it may only be simulated. For coordinators and devices.
+absl::Status CheckCanBeKept(const v1::Task& task);
 
 // Everything that a device is exposed to that takes part `participations`
 // times, of task.limits.participations at most. Not 0.

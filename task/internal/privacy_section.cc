@@ -66,6 +66,12 @@ void ValidateClaim(const v1::Task& task, v1::Privacy* privacy,
                         StrCat("is ", privacy->separation(),
                                "; write 1 (every round) or more rounds"));
   if (!has_separation || rounds < 1) return;
+  const bool sampled = task.cohort().selection() == v1::Cohort::POISSON;
+  problems->Require(
+      !sampled || privacy->separation() == 1, "privacy.separation",
+      StrCat("is ", privacy->separation(),
+             "; with `selection: poisson` a device may be drawn in every "
+             "round: leave it out"));
   const int64_t room = 1 + (rounds - 1) / privacy->separation();
   if (privacy->participations() == 0) privacy->set_participations(room);
   problems->Require(
@@ -73,6 +79,11 @@ void ValidateClaim(const v1::Task& task, v1::Privacy* privacy,
       "privacy.participations",
       StrCat("is ", privacy->participations(), "; ", rounds, " rounds, ",
              privacy->separation(), " apart, leave room for 1 to ", room));
+  problems->Require(
+      !sampled || privacy->participations() == room, "privacy.participations",
+      StrCat("is ", privacy->participations(),
+             "; with `selection: poisson` no device is kept from being drawn "
+             "again, and each round counts for everybody: leave it out"));
 }
 
 void ValidateAdaptiveClipping(const v1::Task& task, v1::Privacy* privacy,

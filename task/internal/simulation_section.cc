@@ -138,6 +138,12 @@ void ValidateSimulation(v1::Task* task, Problems* problems) {
   ValidatePartition(simulation, problems);
   ValidateDevices(*task, problems);
   ValidateDeviceModel(simulation->mutable_device_model(), problems);
+  problems->Require(
+      task->cohort().selection() != v1::Cohort::POISSON ||
+          simulation->device_model().dropout_probability() == 0,
+      "simulation.device_model.dropout_probability",
+      "is not 0; a Poisson sample waits for everybody who was drawn, and "
+      "devices that vanish would never deliver: leave it out");
   ValidateNoiseCohort(*task, simulation, problems);
   problems->Require(
       simulation->secure_aggregation() == v1::Simulation::PROTOCOL ||

@@ -85,6 +85,20 @@ TEST(PrivacyPlanTest, LayersCostWhatTheirTotalDoes) {
   EXPECT_THAT(gap.err, HasSubstr("parameter fc2.weight is in no layer"));
 }
 
+TEST(PrivacyPlanTest, SaysWhatAPoissonSampleIsAndThatItIsSimulatedOnly) {
+  const CommandResult result =
+      Plan({"--set", "cohort.selection=poisson", "--set",
+            "privacy.participations=100", "--set", "privacy.separation=1"});
+  ASSERT_EQ(result.exit_status, 0) << result.err;
+  // 50 of 3000 here, 10,000 of a million there: what is claimed is of those.
+  EXPECT_THAT(result.out,
+              AllOf(HasSubstr("each of 1000000 devices with probability 0.01"),
+                    HasSubstr("simulations only"),
+                    HasSubstr("by a secret coin of its own with probability "
+                              "0.01:")));
+  EXPECT_THAT(result.out, ::testing::Not(HasSubstr("against coordinator")));
+}
+
 TEST(PrivacyPlanTest, SaysWhatIsWrong) {
   const CommandResult none =
       Plan({"--set", "privacy={}", "--set", "simulation.noise_cohort=0"});

@@ -104,6 +104,21 @@ TEST_F(DeviceSessionPrivacyTest, AnAssignmentIsNotTakenOnAgain) {
   EXPECT_THAT(Refusal(again), HasSubstr("own ledger"));
 }
 
+// No device can see whether a coordinator's coins are coins.
+TEST_F(DeviceSessionPrivacyTest, RefusesAPoissonSample) {
+  v1::Cohort& cohort = *world_.task.mutable_cohort();
+  cohort.Clear();
+  cohort.set_selection(v1::Cohort::POISSON);
+  cohort.set_size(100);
+  world_.task.mutable_secure_aggregation()->set_mode(
+      v1::SecureAggregation::OFF);
+  world_.task.mutable_privacy()->clear_participations();
+  world_.task.mutable_privacy()->clear_separation();
+  Restart();
+  EXPECT_THAT(Refusal(world_.MakeAssignment()),
+              HasSubstr("cohort.selection is poisson"));
+}
+
 TEST_F(DeviceSessionPrivacyTest, EvaluatesNoPrivateTask) {
   EXPECT_THAT(Refusal(world_.MakeAssignment(1, v1::Assignment::EVALUATE)),
               HasSubstr("has no noise"));

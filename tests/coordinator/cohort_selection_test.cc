@@ -4,8 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <map>
+#include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "mledge/core/strings.h"
 
@@ -14,6 +20,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 const absl::Time kStart = absl::FromUnixSeconds(1767225600);
 
@@ -144,6 +151,84 @@ TEST(CandidatePoolTest, DeviceThatIsEarlyRestsAfterItsStepToo) {
   EXPECT_EQ(pool.NextTime(), kStart + absl::Minutes(1));
   pool.Tick(kStart + absl::Minutes(1));
   EXPECT_EQ(pool.size(), 1);
+}
+
+// Gives the words that it was made with.
+class WordsRandom final : public SecretRandom {
+ public:
+  explicit WordsRandom(std::vector<uint64_t> words)
+      : words_(std::move(words)) {}
+  void Fill(std::span<uint8_t> out) override {
+    ASSERT_EQ(out.size(), words_.size() * sizeof(uint64_t));
+    std::memcpy(out.data(), words_.data(), out.size());
+  }
+
+ private:
+  const std::vector<uint64_t> words_;
+};
+
+TEST(CandidatePoolTest, ACoinComesUpBelowItsProbabilityExactly) {
+  constexpr uint64_t kQuarter = uint64_t{1} << 62;
+  CandidatePool pool(absl::ZeroDuration());
+  for (int i = 0; i < 4; ++i) {
+    pool.Add(kStart, {Device(i), AssignmentOrdinal(i)}, absl::InfinitePast());
+  }
+  WordsRandom coins({0, kQuarter - 1, kQuarter, ~uint64_t{0}});
+  const auto drawn = pool.DrawEach(0.25, coins);
+  EXPECT_THAT(Names(drawn), ElementsAre("d0", "d1"));
+  EXPECT_EQ(drawn[1].next_ordinal, AssignmentOrdinal(1));
+  EXPECT_EQ(pool.size(), 2) << "who was not drawn waits on";
+  WordsRandom highest({~uint64_t{0}, ~uint64_t{0}});
+  EXPECT_THAT(pool.DrawEach(1, highest), SizeIs(2));
+}
+
+// 20,000 rounds over 8 devices with probability 0.3: how many are drawn is
+// binomial, and no two devices' coins have to do with each other. Chi-square
+// with 8 degrees of freedom is above 38 once in 10^5 times; a correlation of
+// independent coins is beyond 5 standard deviations less often, and 28 pairs
+// and 8 lags in time are looked at.
+TEST(CandidatePoolTest, PoissonSamplesAreIndependentCoins) {
+  constexpr int kDevices = 8;
+  constexpr int kRounds = 20'000;
+  constexpr double kProbability = 0.3;
+  SystemSecretRandom coins;
+  std::vector<std::vector<int>> in(kDevices, std::vector<int>(kRounds));
+  std::vector<double> sizes(kDevices + 1);
+  CandidatePool pool(absl::ZeroDuration());
+  for (int round = 0; round < kRounds; ++round) {
+    for (int i = 0; i < kDevices; ++i) {
+      pool.Add(kStart, {Device(i), AssignmentOrdinal(0)}, absl::InfinitePast());
+    }
+    const auto drawn = pool.DrawEach(kProbability, coins);
+    ++sizes[drawn.size()];
+    for (const auto& candidate : drawn) {
+      in[candidate.device.value()[1] - '0'][round] = 1;
+    }
+  }
+  double chi_square = 0;
+  for (int k = 0; k <= kDevices; ++k) {
+    const double expected =
+        kRounds *
+        std::exp(std::lgamma(kDevices + 1) - std::lgamma(k + 1) -
+                 std::lgamma(kDevices - k + 1)) *
+        std::pow(kProbability, k) * std::pow(1 - kProbability, kDevices - k);
+    chi_square += std::pow(sizes[k] - expected, 2) / expected;
+  }
+  EXPECT_LT(chi_square, 38);
+  const double variance = kProbability * (1 - kProbability);
+  const auto expect_independent = [&](int a, int b, int lag) {
+    double sum = 0;
+    for (int round = lag; round < kRounds; ++round) {
+      sum +=
+          (in[a][round - lag] - kProbability) * (in[b][round] - kProbability);
+    }
+    EXPECT_LT(std::abs(sum), 5 * variance * std::sqrt(kRounds))
+        << a << ' ' << b << ' ' << lag;
+  };
+  for (int a = 0; a < kDevices; ++a) {
+    expect_independent(a, a, 1);
+    for (int b = 0; b < a; ++b) expect_independent(a, b, 0);
+  }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -254,6 +255,69 @@ TEST(PrivateRoundTest, LedgerOfATaskThatHasEndedOutlivesARestart) {
 }
 
 // Participations.
+
+// Four devices, each in a round with probability 1/4: of 40 rounds none is
+// empty once in 10^6 times.
+TEST(PoissonRoundTest, EmptyRoundsAreNoisedChargedAndPublished) {
+  PrivateFleet fleet({.size = 1, .rounds = 40, .minimum_waiting = 4},
+                     {.poisson = true}, 4);
+  fleet.harness.noise_cohort = 1;
+  fleet.harness.Start();
+  ASSERT_THAT(fleet.Submit(), IsOk());
+  for (int i = 0; i < 40; ++i) fleet.DoRound();
+  const v1::GetPrivacyLedgerResponse ledger = fleet.Ledger();
+  ASSERT_EQ(ledger.entries_size(), 41);
+  EXPECT_EQ(ledger.entries(1).charge().participation().kind_case(),
+            v1::PrivacyEvent::kPoissonSampledGaussian);
+  for (int i = 1; i <= 40; ++i) {
+    // Not how many there were: devices see this entry's hash.
+    EXPECT_EQ(ledger.entries(i).charge().devices(), 1);
+    EXPECT_EQ(ledger.entries(i).charge().step(), i - 1);
+  }
+  EXPECT_EQ(ledger.participations(), 40);
+  std::map<int64_t, int> rounds_of;
+  for (const v1::TaskEvent& event : fleet.harness.Events()) {
+    if (event.has_round_completed()) {
+      ++rounds_of[event.round_completed().updates()];
+    }
+  }
+  EXPECT_GT(rounds_of[0], 0);
+  EXPECT_GT(rounds_of.size(), 2u) << "cohorts of one size are no coins";
+}
+
+// Whoever was drawn counts once, whatever the rounds before added up, and the
+// mean divides by what was expected.
+TEST(PoissonRoundTest, AnEmptyRoundIsNoiseAndNothingElse) {
+  constexpr int kRounds = 15;
+  PrivateFleet fleet({.size = 1, .rounds = kRounds, .minimum_waiting = 4},
+                     {.noise_multiplier = 0.01, .poisson = true}, 4);
+  fleet.harness.noise_cohort = 1;
+  fleet.harness.Start();
+  ASSERT_THAT(fleet.Submit(), IsOk());
+  const std::vector<float> before = FloatsOf(fleet.harness.Parameters());
+  int64_t updates = 0;
+  for (int i = 0; i < kRounds; ++i) updates += fleet.DoRound();
+  ASSERT_EQ(fleet.Charges(), kRounds);
+  const std::vector<float> after = FloatsOf(fleet.harness.Parameters());
+  double squares = 0;
+  for (size_t i = 0; i < before.size(); ++i) {
+    // Each update moves it by a quarter of the clip norm 0.5; the noise of 15
+    // rounds has a standard deviation of 0.019, six times that allowed.
+    const double noise =
+        after[i] - before[i] - 0.125 * static_cast<double>(updates);
+    EXPECT_LT(std::abs(noise), 0.12) << i;
+    squares += noise * noise;
+  }
+  EXPECT_GT(squares, 0);
+}
+
+TEST(PoissonRoundTest, IsRefusedInTheField) {
+  PrivateFleet fleet({.size = 1, .rounds = 4, .minimum_waiting = 4},
+                     {.poisson = true}, 4);
+  EXPECT_THAT(fleet.Submit(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("cohort.selection is poisson")));
+}
 
 TEST(ParticipationTest, LimitsHoldOverRestarts) {
   PrivateFleet fleet({.size = 2, .rounds = 6},

@@ -351,5 +351,63 @@ TEST_F(SecureRoundTest, RestartKeepsASavedSumAndNothingElse) {
   EXPECT_EQ(before.state(), State::kCollecting);
 }
 
+RoundPlan MakeSampledPlan() {
+  RoundPlan plan = MakePlan();
+  plan.minimum = 0;
+  plan.deadline = absl::InfiniteFuture();
+  plan.sampled = true;
+  return plan;
+}
+
+TEST(SampledRoundTest, WaitsForEverybodyHoweverManyWereExpected) {
+  Round round(MakeSampledPlan());
+  std::vector<AssignmentId> ids;
+  for (const char* device : {"a", "b", "c", "d"}) {
+    ids.push_back(Assign(round, device));
+  }
+  for (const AssignmentId& id : ids) {
+    EXPECT_EQ(round.state(), State::kCollecting);
+    EXPECT_EQ(round.wanted(), 0);
+    round.Tick(kStart + absl::Hours(24 * 365));
+    EXPECT_THAT(round.Acknowledge(kStart + absl::Hours(24 * 365), id, kContent),
+                IsOkAndHolds(UpdateOutcome::kAcknowledged));
+  }
+  EXPECT_EQ(round.state(), State::kClosing);
+}
+
+TEST(SampledRoundTest, NobodyTakesThePlaceOfADeviceThatGivesUp) {
+  Round round(MakeSampledPlan());
+  const AssignmentId a = Assign(round, "a");
+  const AssignmentId b = Assign(round, "b");
+  ASSERT_THAT(round.Acknowledge(kStart, a, kContent), IsOk());
+  ASSERT_THAT(round.DeviceFails(b, "no data"), IsOk());
+  EXPECT_EQ(round.wanted(), 0);
+  round.Tick(kStart);
+  EXPECT_EQ(round.state(), State::kClosing);
+}
+
+TEST(SampledRoundTest, AnEmptySampleIsARoundToo) {
+  Round round(MakeSampledPlan());
+  round.Tick(kStart);
+  EXPECT_EQ(round.state(), State::kClosing);
+  EXPECT_TRUE(round.sum_is_complete());
+}
+
+TEST(SampledRoundTest, GoesOnAfterARestart) {
+  Round before(MakeSampledPlan());
+  const AssignmentId a = Assign(before, "a");
+  const AssignmentId b = Assign(before, "b");
+  ASSERT_THAT(before.Acknowledge(kStart, a, kContent), IsOk());
+  std::vector<AssignmentRecord> records;
+  for (const auto& [id, assignment] : before.assignments()) {
+    records.push_back(assignment.record());
+  }
+  Round after(MakeSampledPlan(), records, {});
+  after.Tick(kStart);
+  EXPECT_EQ(after.state(), State::kCollecting);
+  ASSERT_THAT(after.Acknowledge(kStart, b, kContent), IsOk());
+  EXPECT_EQ(after.state(), State::kClosing);
+}
+
 }  // namespace
 }  // namespace mledge

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -60,6 +61,56 @@ TEST(PrivateSimulationTest, DevicesTakePartInSessionsWithTheDeploymentsNoise) {
   EXPECT_EQ(result->state, v1::COMPLETED) << result->reason;
   ASSERT_EQ(result->rounds.size(), 2u);
   for (const auto& round : result->rounds) EXPECT_EQ(round.devices, 10);
+}
+
+v1::Task MakePoissonTask() {
+  return MakeTask(R"pb(
+    local_training { clip_norm: 0.5 }
+    cohort { size: 1 selection: POISSON }
+    aggregation { weighting: UNIFORM }
+    stop { rounds: 40 }
+    privacy {
+      mechanism: CENTRAL
+      noise_multiplier: 1
+      delta: 1e-3
+      population_size: 20
+    })pb");
+}
+
+// 20 devices with probability 1/20: a third of the rounds is empty.
+TEST(PrivateSimulationTest, PoissonRoundsTakeWhoeverIsDrawn) {
+  Simulator::Options options = MakeOptions(MakePoissonTask());
+  const auto result = Simulate(options);
+  ASSERT_THAT(result, IsOk());
+  ASSERT_EQ(result->rounds.size(), 40u);
+  int64_t empty = 0;
+  int64_t devices = 0;
+  int64_t most = 0;
+  for (const RoundMetrics& round : result->rounds) {
+    EXPECT_EQ(round.attempts, 1);
+    EXPECT_EQ(round.failures, 0);
+    EXPECT_EQ(round.assigned, round.devices);
+    empty += round.devices == 0 ? 1 : 0;
+    devices += round.devices;
+    most = std::max(most, round.devices);
+  }
+  // 40 expected, standard deviation 6; 14 expected, standard deviation 3.
+  EXPECT_NEAR(static_cast<double>(devices), 40, 30);
+  EXPECT_NEAR(static_cast<double>(empty), 14, 12);
+  EXPECT_GT(most, 1) << "above the expected size there is no cap";
+  options.wire = true;
+  options.workers = 3;
+  const auto again = Simulate(options);
+  ASSERT_THAT(again, IsOk());
+  ExpectSameRun(*result, *again);
+}
+
+TEST(PrivateSimulationTest, ARosterThatIsNotTheFleetIsRefused) {
+  v1::Task task = MakePoissonTask();
+  task.mutable_cohort()->set_minimum_waiting(19);
+  EXPECT_THAT(Simulate(MakeOptions(task)),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       ::testing::HasSubstr("it is the roster")));
 }
 
 }  // namespace

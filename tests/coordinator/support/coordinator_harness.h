@@ -37,6 +37,8 @@ class CoordinatorHarness {
   SecretRandom* noise_random = nullptr;
   // Of the signer of ledger heads.
   absl::Status signing = absl::OkStatus();
+  // As a simulator's; 0: no simulation.
+  int64_t noise_cohort = 0;
 
   // Every coordinator here signs with one key.
   static absl::StatusOr<v1::SignedMessage> SignLedgerHead(
@@ -73,6 +75,7 @@ class CoordinatorHarness {
              .on_taken_over =
                  [this](const absl::Status& why) { taken_over.push_back(why); },
              .privacy = {.random = noise_random,
+                         .noise_cohort = noise_cohort,
                          .sign_ledger_head =
                              [this](const v1::LedgerHead& head) {
                                return signing.ok()

@@ -26,6 +26,7 @@ struct PrivateTaskTestOptions {
   double clip_norm = 0.5;
   // Instead of `clip_norm`, where there are any.
   std::vector<std::pair<std::string, double>> layer_clip_norms;
+  bool poisson = false;  // of TestTaskOptions.minimum_waiting devices
 };
 
 // As task/validation.h would leave it.
@@ -48,6 +49,13 @@ inline v1::Task MakePrivateTask(const TestTaskOptions& task_options,
   privacy.set_population_size(1000);
   privacy.set_participations(options.participations);
   privacy.set_separation(options.separation);
+  if (options.poisson) {
+    v1::Cohort& cohort = *task.mutable_cohort();
+    cohort.set_selection(v1::Cohort::POISSON);
+    cohort.clear_minimum();
+    cohort.clear_deadline();
+    privacy.set_participations(task_options.rounds);
+  }
   if (options.epsilon_limit.has_value()) {
     privacy.set_epsilon_limit(*options.epsilon_limit);
   }

@@ -7,6 +7,7 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "mledge/privacy/accounting/analytic_gaussian.h"
@@ -399,6 +400,90 @@ TEST(PrivateTaskTest, ClaimsSayEverythingThatTheyRestOn) {
               ::testing::Contains(HasSubstr("at most 2 of 100 rounds")));
   EXPECT_THAT(claim->assumptions(),
               ::testing::Contains(HasSubstr("720 devices")));
+}
+
+v1::Task MakePoissonTask() {
+  v1::Task task = MakeTask(v1::Privacy::CENTRAL);
+  task.mutable_secure_aggregation()->Clear();
+  task.mutable_secure_aggregation()->set_mode(v1::SecureAggregation::OFF);
+  v1::Cohort& cohort = *task.mutable_cohort();
+  cohort.set_selection(v1::Cohort::POISSON);
+  cohort.set_minimum(0);
+  cohort.set_minimum_waiting(100'000);
+  task.mutable_privacy()->set_population_size(100'000);
+  task.mutable_privacy()->set_participations(100);
+  task.mutable_privacy()->set_separation(1);
+  return task;
+}
+
+TEST(PoissonTaskTest, EveryRoundIsASampledGaussianForEverybody) {
+  const v1::Task task = MakePoissonTask();
+  const auto resolved = Resolve(task);
+  ASSERT_THAT(resolved, IsOk());
+  const auto* const event = std::get_if<PoissonSampledGaussianEvent>(
+      &resolved->per_participation->kind);
+  ASSERT_NE(event, nullptr);
+  EXPECT_EQ(event->sampling_probability, 0.01);
+  // Never more noise than there is; hardly less.
+  const double multiplier =
+      std::sqrt(resolved->central_noise->variance) / resolved->l2_sensitivity;
+  EXPECT_LT(event->noise_multiplier, multiplier);
+  EXPECT_GT(event->noise_multiplier, 0.999 * multiplier);
+  EXPECT_LE(Epsilon(*resolved, Observer::kModelRecipients, 100), 4);
+  EXPECT_GT(Epsilon(*resolved, Observer::kModelRecipients, 100), 3.99);
+  EXPECT_EQ(Epsilon(*resolved, Observer::kCoordinator, 100),
+            std::numeric_limits<double>::infinity());
+  // What it would take without the secret sample.
+  v1::Task in_the_open = task;
+  in_the_open.mutable_cohort()->set_selection(v1::Cohort::FIXED_SIZE);
+  in_the_open.mutable_cohort()->set_minimum(1000);
+  const auto open = Resolve(in_the_open);
+  ASSERT_THAT(open, IsOk());
+  EXPECT_GT(open->noise_multiplier, 5 * resolved->noise_multiplier);
+}
+
+TEST(PoissonTaskTest, UpdateAndClipBitHaveOneCoin) {
+  v1::Task task = MakePoissonTask();
+  task.mutable_privacy()->clear_epsilon_limit();
+  task.mutable_privacy()->set_noise_multiplier(1);
+  const auto without = Resolve(task);
+  task.mutable_privacy()->mutable_adaptive_clipping()->set_count_noise(5);
+  const auto with = Resolve(task);
+  ASSERT_THAT(without, IsOk());
+  ASSERT_THAT(with, IsOk());
+  const auto multiplier_of = [](const PrivateTask& resolved) {
+    return std::get<PoissonSampledGaussianEvent>(
+               resolved.per_participation->kind)
+        .noise_multiplier;
+  };
+  // Bits of ±1/2 under noise of 5: multiplier 10.
+  EXPECT_NEAR(multiplier_of(*with),
+              1 / std::sqrt(std::pow(multiplier_of(*without), -2) + 0.01),
+              1e-9);
+}
+
+TEST(PoissonTaskTest, ASimulationClaimsWhatItsDeploymentDoes) {
+  v1::Task task = MakePoissonTask();
+  task.mutable_privacy()->set_population_size(1'000'000);
+  const auto simulated = Resolve(task, /*noise_cohort=*/20'000);
+  ASSERT_THAT(simulated, IsOk());
+  const auto& event =
+      std::get<PoissonSampledGaussianEvent>(simulated->per_participation->kind);
+  EXPECT_EQ(event.sampling_probability, 0.02);
+  EXPECT_EQ(simulated->divisor, 1000);
+  EXPECT_NEAR(NoiseOnMean(*simulated, 1000),
+              simulated->noise_multiplier / 20'000, 1e-3 / 20'000);
+  const auto claim = ClaimOf(*simulated, Observer::kModelRecipients, 100);
+  ASSERT_THAT(claim, IsOk());
+  EXPECT_THAT(claim->assumptions(),
+              ::testing::Contains(HasSubstr("with probability 0.02")));
+}
+
+TEST(PoissonTaskTest, OnlySimulationsKeepToIt) {
+  EXPECT_THAT(CheckCanBeKept(MakeTask(v1::Privacy::CENTRAL)), IsOk());
+  EXPECT_THAT(CheckCanBeKept(MakePoissonTask()),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("cohort.selection is poisson")));
 }
 
 }  // namespace
