@@ -33,6 +33,7 @@ struct SimulateOptions {
   std::vector<std::string> overrides;
   int workers = 0;
   bool wire = false;
+  int64_t audit_canaries = 0;
   std::string out;
 };
 
@@ -54,6 +55,19 @@ int TerminalWidth() {
     return 80;
   }
   return size.ws_col;
+}
+
+absl::Status JudgeAudit(const SimulationResult& result) {
+  if (!result.audit.has_value() || !result.audit->contradicts_claim()) {
+    return absl::OkStatus();
+  }
+  return absl::InternalError(StrCat(
+      "the canary audit contradicts the privacy claim: epsilon is more than ",
+      result.audit->epsilon_lower_bound, ", not at most ",
+      result.audit->claim.epsilon(), ". By chance that happens in ",
+      100 * (1 - result.audit->confidence),
+      " % of all runs at most: repeat it with other seeds (--seed); if it "
+      "happens again, the noise or its accounting has a fault"));
 }
 
 absl::Status Simulate(const SimulateOptions& options) {
@@ -89,6 +103,7 @@ absl::Status Simulate(const SimulateOptions& options) {
   }
   simulation.workers = options.workers;
   simulation.wire = options.wire;
+  simulation.audit_canaries = options.audit_canaries;
   simulation.on_worker_start = PrepareTrainingThread;
   StopOnInterrupt();
   simulation.stop = [] { return interrupted.load(); };
@@ -125,7 +140,7 @@ absl::Status Simulate(const SimulateOptions& options) {
   MLEDGE_ASSIGN_OR_RETURN(const SimulationResult result, simulator->Run());
   console.ShowResult(result);
   MLEDGE_RETURN_IF_ERROR(written);
-  if (directory == nullptr) return absl::OkStatus();
+  if (directory == nullptr) return JudgeAudit(result);
   description.training_library = factory->Description();
   description.cpu_kind = CpuKind();
   description.workers = simulator->workers();
@@ -133,7 +148,7 @@ absl::Status Simulate(const SimulateOptions& options) {
   MLEDGE_RETURN_IF_ERROR(directory->Finish(description, package, result));
   std::cerr << "Metrics, manifest and model are in " << directory->path()
             << std::endl;
-  return absl::OkStatus();
+  return JudgeAudit(result);
 }
 
 }  // namespace
@@ -160,6 +175,11 @@ void RegisterSimulate(CLI::App& app, ChosenVerb& chosen) {
   verb->add_flag("--wire", options->wire,
                  "Sends every message through its real serialization; the "
                  "result is the same");
+  verb->add_option("--audit-canaries", options->audit_canaries,
+                   "Audits the task's privacy claim: so many of the devices "
+                   "are canaries instead of training; prints a lower bound on "
+                   "epsilon, and fails where it is above the claim")
+      ->check(CLI::Range(int64_t{1}, int64_t{10'000'000}));
   verb->add_option("--out", options->out,
                    "Folder for metrics, manifest and model");
   chosen.On(verb, [options, sets, seed, rounds] {

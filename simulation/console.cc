@@ -115,6 +115,24 @@ void SimulationConsole::ShowResult(const SimulationResult& result) {
   *out_ << "\nDevices sent " << ShortBytes(up) << " and received "
         << ShortBytes(down) << ".\nparameters_sha256 "
         << result.parameters_sha256.ToHex() << std::endl;
+  if (result.audit.has_value()) ShowAudit(*result.audit);
+}
+
+void SimulationConsole::ShowAudit(const CanaryAuditReport& audit) {
+  *out_ << absl::StrFormat(
+               "Canary audit: epsilon is more than %.3g with %.0f %% "
+               "confidence, and claimed to be at most %.4g (delta %.3g, "
+               "against model-recipients, unit %s, adjacency zero-out, by "
+               "%s).\n%d of %d guesses were right; %d of %d canaries took part "
+               "in a round.",
+               audit.epsilon_lower_bound, 100 * audit.confidence,
+               audit.claim.epsilon(), audit.claim.delta(), audit.claim.unit(),
+               audit.claim.accountant(), audit.correct, audit.guesses,
+               audit.took_part, audit.canaries)
+        << (audit.contradicts_claim()
+                ? " The claim is FALSE."
+                : " That does not prove the claim: it was not refuted.")
+        << std::endl;
 }
 
 }  // namespace mledge

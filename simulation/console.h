@@ -36,6 +36,7 @@ class SimulationConsole {
   void ShowResult(const SimulationResult& result);
 
  private:
+  void ShowAudit(const CanaryAuditReport& audit);
   void ClearBar();
   void DrawBar(absl::Time now);
 

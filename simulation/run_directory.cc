@@ -51,6 +51,22 @@ absl::Status AddSource(std::string_view role, const v1::DataSource& source,
   return AddFile(role, source.index_file(), files);
 }
 
+Json ToJson(const CanaryAuditReport& audit) {
+  return {{"canaries", audit.canaries},
+          {"took_part", audit.took_part},
+          {"guesses", audit.guesses},
+          {"correct", audit.correct},
+          {"epsilon_lower_bound", audit.epsilon_lower_bound},
+          {"confidence", audit.confidence},
+          {"claimed_epsilon", audit.claim.epsilon()},
+          {"delta", audit.claim.delta()},
+          {"accountant", audit.claim.accountant()},
+          {"observer", "model-recipients"},
+          {"unit", audit.claim.unit()},
+          {"adjacency", "zero-out"},
+          {"contradicts_claim", audit.contradicts_claim()}};
+}
+
 Json Optional(const std::optional<double>& value) {
   return value.has_value() ? Json(*value) : Json(nullptr);
 }
@@ -63,7 +79,7 @@ struct RunDirectory::MetricsFile {
 
 std::string MetricsLine(const RoundMetrics& round,
                         std::string_view metric_name) {
-  const Json line = {
+  Json line = {
       {"round", round.round},
       {"version", round.version},
       {"virtual_seconds", round.virtual_seconds},
@@ -80,6 +96,9 @@ std::string MetricsLine(const RoundMetrics& round,
       {"attempts", round.attempts},
       {"bytes_up", round.bytes_up},
       {"bytes_down", round.bytes_down}};
+  if (round.audit_epsilon_lower_bound.has_value()) {
+    line["audit_epsilon_lower_bound"] = *round.audit_epsilon_lower_bound;
+  }
   return line.dump();
 }
 
@@ -173,6 +192,9 @@ absl::Status RunDirectory::Finish(const RunDescription& description,
       {"training_seconds", absl::ToDoubleSeconds(result.training_time)},
       {"virtual_seconds", absl::ToDoubleSeconds(result.virtual_time)},
       {"vanished_devices", result.vanished_devices}};
+  if (result.audit.has_value()) {
+    manifest["canary_audit"] = ToJson(*result.audit);
+  }
   return WriteFileAtomically(StrCat(path_, "/", kManifest),
                              StrCat(manifest.dump(1), "\n"));
 }

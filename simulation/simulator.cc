@@ -10,6 +10,7 @@
 #include "mledge/client/package_cache.h"
 #include "mledge/coordinator/coordinator.h"
 #include "mledge/coordinator/memory_storage.h"
+#include "mledge/core/logging.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 #include "mledge/identity/signing.h"
@@ -17,6 +18,7 @@
 #include "mledge/simulation/deterministic_secret_random.h"
 #include "mledge/simulation/device_model.h"
 #include "mledge/simulation/event_queue.h"
+#include "mledge/simulation/internal/canary_audit.h"
 #include "mledge/simulation/internal/fleet.h"
 #include "mledge/simulation/internal/round_log.h"
 #include "mledge/simulation/internal/secure_fleet.h"
@@ -26,6 +28,7 @@
 namespace mledge {
 namespace {
 
+using simulation_internal::CanaryAudit;
 using simulation_internal::Fleet;
 using simulation_internal::MakeThrowawaySigners;
 using simulation_internal::RoundLog;
@@ -79,9 +82,11 @@ int KeptVersions(const v1::Cohort& cohort) {
 class SimulatorImpl final : public Simulator {
  public:
   SimulatorImpl(Options options, std::shared_ptr<const Partition> partition,
-                ThrowawaySigners signers, TrainerFactory* factory)
+                std::unique_ptr<CanaryAudit> audit, ThrowawaySigners signers,
+                TrainerFactory* factory)
       : options_(std::move(options)),
         partition_(std::move(partition)),
+        audit_(std::move(audit)),
         signers_(std::move(signers)),
         noise_random_(options_.task.seed(), "coordinator", 0, "central-noise"),
         queue_(VirtualStart()),
@@ -107,11 +112,13 @@ class SimulatorImpl final : public Simulator {
   // Until the task has ended, or has been stopped.
   absl::Status RunClock();
   absl::Status HandleEvents();
+  absl::StatusOr<ParameterVector> NewestModel(int64_t* version);
   absl::StatusOr<SimulationResult> Collect();
   bool Stopped() const { return options_.stop && options_.stop(); }
 
   Options options_;
   const std::shared_ptr<const Partition> partition_;
+  const std::unique_ptr<CanaryAudit> audit_;  // null: none was asked for
   const ThrowawaySigners signers_;
   DeterministicSecretRandom noise_random_;
   EventQueue queue_;
@@ -186,6 +193,7 @@ absl::Status SimulatorImpl::MakeFleet() {
   fleet_options.cache = std::move(cache);
   fleet_options.secure = secure_.get();
   fleet_options.wire = options_.wire;
+  fleet_options.audit = audit_.get();
   fleet_options.stop = [this] { return Stopped(); };
   fleet_options.on_notice = [this](std::string_view device,
                                    const Notice& notice) {
@@ -238,6 +246,14 @@ absl::Status SimulatorImpl::HandleEvents() {
   while (!events_.empty()) {
     const v1::TaskEvent event = std::move(events_.front());
     events_.pop_front();
+    if (audit_ != nullptr && event.has_round_completed()) {
+      int64_t version = 0;
+      MLEDGE_ASSIGN_OR_RETURN(const ParameterVector model,
+                              NewestModel(&version));
+      CHECK(version == event.round_completed().version())
+          << "a version was passed over";
+      audit_->Released(event.round(), model.values());
+    }
     log_->Add(event, queue_.now(), fleet_->traffic());
     if (event.has_round_started()) {
       progress_.round = event.round();
@@ -301,6 +317,12 @@ absl::StatusOr<SimulationResult> SimulatorImpl::Run() {
       .rounds = task.stop().rounds(),
       .virtual_start = submitted_at_,
       .wall_start = wall_start_,
+      .audit_bound = [this]() -> std::optional<double> {
+        if (audit_ == nullptr) return std::nullopt;
+        const auto report = audit_->Report();
+        if (!report.ok()) return std::nullopt;
+        return report->epsilon_lower_bound;
+      },
       .on_round = options_.on_round});
   while (queue_.now() < submitted_at_ && queue_.RunNext()) {
   }
@@ -310,13 +332,7 @@ absl::StatusOr<SimulationResult> SimulatorImpl::Run() {
   return Collect();
 }
 
-absl::StatusOr<SimulationResult> SimulatorImpl::Collect() {
-  log_->Flush();
-  result_.rounds = log_->rows();
-  result_.virtual_time = queue_.now() - submitted_at_;
-  result_.wall_time = absl::Now() - wall_start_;
-  result_.training_time = pool_.busy() - busy_before_;
-  result_.vanished_devices = fleet_->vanished();
+absl::StatusOr<ParameterVector> SimulatorImpl::NewestModel(int64_t* version) {
   MLEDGE_ASSIGN_OR_RETURN(const Coordinator::ModelBlobs model,
                           coordinator_->OpenModel(task_, std::nullopt));
   MLEDGE_ASSIGN_OR_RETURN(
@@ -325,11 +341,22 @@ absl::StatusOr<SimulationResult> SimulatorImpl::Collect() {
   std::vector<float> values(bytes.size() / sizeof(float));
   std::copy(bytes.begin(), bytes.begin() + values.size() * sizeof(float),
             reinterpret_cast<char*>(values.data()));
-  MLEDGE_ASSIGN_OR_RETURN(
-      result_.parameters,
-      ParameterVector::FromValues(options_.package.layout, values));
+  *version = model.version.version();
+  return ParameterVector::FromValues(options_.package.layout, values);
+}
+
+absl::StatusOr<SimulationResult> SimulatorImpl::Collect() {
+  log_->Flush();
+  result_.rounds = log_->rows();
+  result_.virtual_time = queue_.now() - submitted_at_;
+  result_.wall_time = absl::Now() - wall_start_;
+  result_.training_time = pool_.busy() - busy_before_;
+  result_.vanished_devices = fleet_->vanished();
+  MLEDGE_ASSIGN_OR_RETURN(result_.parameters, NewestModel(&result_.version));
   result_.parameters_sha256 = result_.parameters.ContentHash();
-  result_.version = model.version.version();
+  if (audit_ != nullptr) {
+    MLEDGE_ASSIGN_OR_RETURN(result_.audit, audit_->Report());
+  }
   return result_;
 }
 
@@ -380,10 +407,18 @@ absl::StatusOr<std::unique_ptr<Simulator>> Simulator::Create(
     options.workers =
         static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   }
+  std::unique_ptr<CanaryAudit> audit;
+  if (options.audit_canaries != 0) {
+    MLEDGE_ASSIGN_OR_RETURN(
+        audit,
+        CanaryAudit::Create(options.task, options.package,
+                            options.audit_canaries, partition->devices()));
+  }
   MLEDGE_ASSIGN_OR_RETURN(ThrowawaySigners signers,
                           MakeThrowawaySigners(VirtualStart()));
-  return std::make_unique<SimulatorImpl>(
-      std::move(options), std::move(partition), std::move(signers), factory);
+  return std::make_unique<SimulatorImpl>(std::move(options),
+                                         std::move(partition), std::move(audit),
+                                         std::move(signers), factory);
 }
 
 }  // namespace mledge

@@ -17,6 +17,7 @@
 #include "mledge/model/package.h"
 #include "mledge/simulation/partitioner.h"
 #include "mledge/v1/admin_service.pb.h"
+#include "mledge/v1/privacy.pb.h"
 #include "mledge/v1/task.pb.h"
 
 // A whole fleet in one process: the coordinator and the device sessions that
@@ -47,9 +48,31 @@ struct RoundMetrics {
   std::optional<double> evaluation_metric;
   // The version was to be evaluated and was not: too few devices answered.
   bool evaluation_skipped = false;
+  // Canary audits: the bound after this round, taken by itself; absent while
+  // too few canaries have taken part.
+  std::optional<double> audit_epsilon_lower_bound;
   // As they would be on the wire, by all devices since the round before.
   uint64_t bytes_up = 0;
   uint64_t bytes_down = 0;
+};
+
+// What a canary audit came to (Options.audit_canaries).
+struct CanaryAuditReport {
+  int64_t canaries = 0;
+  int64_t took_part = 0;  // in a round, at least
+  // The guesses that gave the bound, and how many were right.
+  int64_t guesses = 0;
+  int64_t correct = 0;
+  // Epsilon against model recipients is more than this, if delta is the
+  // claim's, but for a probability of 1 − confidence. Below the claim it proves
+  // nothing; above, the claim is false.
+  double epsilon_lower_bound = 0;
+  double confidence = 0;
+  v1::PrivacyClaim claim;
+
+  bool contradicts_claim() const {
+    return epsilon_lower_bound > claim.epsilon();
+  }
 };
 
 struct SimulationProgress {
@@ -73,6 +96,7 @@ struct SimulationResult {
   // Wall time that workers spent training, all together.
   absl::Duration training_time;
   int64_t vanished_devices = 0;
+  std::optional<CanaryAuditReport> audit;
 };
 
 class Simulator {
@@ -91,6 +115,10 @@ class Simulator {
     int workers = 0;
     // Every message through its real serialization; the result is the same.
     bool wire = false;
+    // So many of the fleet's devices, the last ones, are canaries that audit
+    // the task's privacy claim instead of training: the model is of no other
+    // use. 0: none.
+    int64_t audit_canaries = 0;
     // Runs first in each worker: LibTorch's per-thread settings.
     std::function<void()> on_worker_start;
     // Called on the thread of Run; may be null. on_round: in the order of the
@@ -103,7 +131,8 @@ class Simulator {
   };
 
   // INVALID_ARGUMENT: data that do not fit the model, a cohort larger than the
-  // fleet, a partition that cannot be made.
+  // fleet, a partition that cannot be made, an audit of a task that claims
+  // nothing or could not be refuted.
   static absl::StatusOr<std::unique_ptr<Simulator>> Create(
       Options options, TrainerFactory* factory);
   virtual ~Simulator() = default;

@@ -32,6 +32,8 @@
 
 namespace mledge::simulation_internal {
 
+class CanaryAudit;
+
 // What a signed message costs on the wire: its size with signature and
 // certificates at their largest. Their real sizes vary by a few bytes from one
 // throw-away key to the next, and virtual times must not.
@@ -54,6 +56,8 @@ class Fleet {
     std::shared_ptr<PackageCache> cache;
     // Who the devices are in secure aggregation; null where the task has none.
     SecureFleet* secure = nullptr;
+    // Its canaries do not train; null: there are none. Outlives the fleet.
+    CanaryAudit* audit = nullptr;
     bool wire = false;
     // Asked while waiting for training; true ends the waiting.
     std::function<bool()> stop;

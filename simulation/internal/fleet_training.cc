@@ -7,6 +7,7 @@
 #include "mledge/aggregation/update_file.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/privacy/plan/private_task.h"
+#include "mledge/simulation/internal/canary_audit.h"
 #include "mledge/simulation/internal/fleet.h"
 
 namespace mledge::simulation_internal {
@@ -55,6 +56,7 @@ void Fleet::Do(int64_t device, StartTraining effect) {
                 .TrainingTime(job.plan, static_cast<int64_t>(positions.size()));
   active.job = effect.job;
   active.skipped = false;
+  active.run = nullptr;
   active.trained.reset();
   const std::optional<double> vanishes =
       on_test_data
@@ -71,9 +73,24 @@ void Fleet::Do(int64_t device, StartTraining effect) {
     return;
   }
   const absl::Time done = queue_->now() + duration;
-  active.run = pool_->Submit(
-      effect.job, on_test_data ? options_.test_data : options_.training_data,
-      positions, done, options_.wire);
+  if (CanaryAudit* const audit = options_.audit;
+      audit != nullptr && job.plan.kind == TrainingPlan::Kind::kTrain) {
+    const double clip_norm = job.pipeline.clip_norm;
+    audit->Trains(device, active.session.assignment()->round(), clip_norm);
+    if (audit->IsCanary(device)) {
+      active.run = pool_->SubmitMade(
+          effect.job,
+          [audit, device, clip_norm] {
+            return audit->UpdateOf(device, clip_norm);
+          },
+          done, options_.wire);
+    }
+  }
+  if (active.run == nullptr) {
+    active.run = pool_->Submit(
+        effect.job, on_test_data ? options_.test_data : options_.training_data,
+        positions, done, options_.wire);
+  }
   React(done, device,
         [this, call = effect.call, run = active.run](Active& active) {
           if (active.run != run) return Effects();

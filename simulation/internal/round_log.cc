@@ -36,6 +36,9 @@ void RoundLog::Add(const v1::TaskEvent& event, absl::Time now,
       row.training_loss = done.training_loss();
       row.training_metric = done.training_metric();
     }
+    if (options_.audit_bound) {
+      row.audit_epsilon_lower_bound = options_.audit_bound();
+    }
     row.bytes_up = traffic.up_in_bytes - before_.up_in_bytes;
     row.bytes_down = traffic.down_in_bytes - before_.down_in_bytes;
     before_ = traffic;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ class RoundLog {
     int64_t rounds = 0;
     absl::Time virtual_start;
     absl::Time wall_start;
+    // Of a canary audit, after the round that completed.
+    std::function<std::optional<double>()> audit_bound;
     std::function<void(const RoundMetrics&)> on_round;
   };
 

@@ -110,6 +110,23 @@ std::shared_ptr<TrainingRun> TrainingPool::Submit(
   run->examples_ = std::move(examples);
   run->positions_.assign(positions.begin(), positions.end());
   run->serialize_ = serialize;
+  Queue(run, parts, needed_at);
+  return run;
+}
+
+std::shared_ptr<TrainingRun> TrainingPool::SubmitMade(
+    std::shared_ptr<const TrainingJob> job, std::function<Update()> made,
+    absl::Time needed_at, bool serialize) {
+  auto run = std::make_shared<TrainingRun>();
+  run->job_ = std::move(job);
+  run->made_ = std::move(made);
+  run->serialize_ = serialize;
+  Queue(run, 1, needed_at);
+  return run;
+}
+
+void TrainingPool::Queue(std::shared_ptr<TrainingRun> run, int64_t parts,
+                         absl::Time needed_at) {
   {
     MutexLock run_lock(&run->mutex_);
     run->parts_.assign(parts, absl::InternalError("not run"));
@@ -125,7 +142,6 @@ std::shared_ptr<TrainingRun> TrainingPool::Submit(
   } else {
     wake_.SignalAll();
   }
-  return run;
 }
 
 void TrainingPool::Work() {
@@ -151,6 +167,7 @@ absl::StatusOr<Update> TrainingPool::RunPart(const TrainingRun& run,
                                              size_t index, Trainers* trainers) {
   const absl::Status cancelled = absl::CancelledError("not wanted any more");
   if (run.cancelled()) return cancelled;
+  if (run.made_ != nullptr) return run.made_();
   const TrainingJob& job = *run.job_;
   std::unique_ptr<LocalTrainer>& trainer = (*trainers)[job.package_digest];
   if (trainer == nullptr) {

@@ -56,6 +56,7 @@ class TrainingRun {
   std::shared_ptr<const TrainingJob> job_;
   std::shared_ptr<const ExampleStore> examples_;
   std::vector<int64_t> positions_;
+  std::function<Update()> made_;  // instead of training; null: trained
   bool serialize_ = false;
   std::atomic<bool> cancelled_{false};
 
@@ -84,6 +85,11 @@ class TrainingPool {
       std::shared_ptr<const ExampleStore> examples,
       std::span<const int64_t> positions, absl::Time needed_at, bool serialize);
 
+  // The same with an update that `made` makes, on one of the threads.
+  std::shared_ptr<TrainingRun> SubmitMade(
+      std::shared_ptr<const TrainingJob> job, std::function<Update()> made,
+      absl::Time needed_at, bool serialize);
+
   int workers() const { return static_cast<int>(threads_.size()); }
   // Wall time that threads spent training so far, all together.
   absl::Duration busy() const {
@@ -105,6 +111,9 @@ class TrainingPool {
     }
   };
 
+  // In `parts` parts.
+  void Queue(std::shared_ptr<TrainingRun> run, int64_t parts,
+             absl::Time needed_at);
   void Work();
   absl::StatusOr<Update> RunPart(const TrainingRun& run, size_t index,
                                  Trainers* trainers);

@@ -60,6 +60,32 @@ TEST_F(SimulateTest, TrainsAndLeavesARunFolder) {
   EXPECT_THAT(again.err, HasSubstr("another folder"));
 }
 
+TEST_F(SimulateTest, AuditsAPrivacyClaim) {
+  const CommandResult none =
+      RunMledge({"simulate", task_, "--audit-canaries", "6"});
+  EXPECT_EQ(none.exit_status, 1);
+  EXPECT_THAT(none.err, HasSubstr("claims nothing"));
+  const CommandResult result = RunMledge(
+      {"simulate", task_, "--audit-canaries", "12", "--set",
+       "simulation.devices=12", "--set", "simulation.partition={iid: {}}",
+       "--set", "cohort.size=12", "--set", "aggregation.weighting=uniform",
+       "--set", "local_training.clip_norm=0.5", "--set",
+       "privacy={mechanism: central, target_epsilon: 1000, delta: 1e-3, "
+       "population_size: 12}",
+       "--out", folder_.File("audited")});
+  EXPECT_EQ(result.exit_status, 0) << result.err;
+  EXPECT_THAT(result.err, AllOf(HasSubstr("Canary audit: epsilon is more than"),
+                                HasSubstr("with 95 % confidence"),
+                                HasSubstr("against model-recipients"),
+                                HasSubstr("12 of 12 canaries took part")));
+  EXPECT_THAT(ReadFile(folder_.File("audited/manifest.json")),
+              IsOkAndHolds(AllOf(HasSubstr("\"canary_audit\""),
+                                 HasSubstr("\"claimed_epsilon\""),
+                                 HasSubstr("\"contradicts_claim\": false"))));
+  EXPECT_THAT(ReadFile(folder_.File("audited/metrics.jsonl")),
+              IsOkAndHolds(HasSubstr("\"audit_epsilon_lower_bound\":")));
+}
+
 TEST_F(SimulateTest, WorkersAndWireGiveTheSameBits) {
   const auto hash = [](const CommandResult& result) {
     const size_t at = result.err.find("parameters_sha256 ");
