@@ -5,6 +5,7 @@
 #include "mledge/coordinator/internal/coordinator_impl.h"
 #include "mledge/core/logging.h"
 #include "mledge/core/status_macros.h"
+#include "mledge/core/strings.h"
 
 namespace mledge {
 namespace {
@@ -62,20 +63,25 @@ void CoordinatorImpl::RunJob(TaskContext* context, const Job& job) {
     absl::Time now;
     TaskRecord record;
     VersionRecord base;
+    bool sampled = false;
     {
       MutexLock lock(&mutex_);
       now = now_;
       record = run.record();
       base = context->versions.at(publish.base_version);
+      sampled = run.plan().sampling_probability.has_value();
     }
     absl::Status status;
     if (context->sum == nullptr || context->sum_round != publish.round) {
       // Nobody was in the sample: the sum of no updates.
-      absl::StatusOr<std::unique_ptr<Aggregator>> sum =
-          MakeTrainingSum(*context);
+      absl::StatusOr<std::unique_ptr<Aggregator>> sum = absl::InternalError(
+          StrCat("round ", publish.round.value(), " has no sum"));
+      if (sampled) sum = MakeTrainingSum(*context);
       status = sum.status();
-      if (sum.ok()) context->sum = *std::move(sum);
-      context->sum_round = publish.round;
+      if (sum.ok()) {
+        context->sum = *std::move(sum);
+        context->sum_round = publish.round;
+      }
     }
     if (status.ok() && context->publisher == nullptr) {
       absl::StatusOr<std::unique_ptr<Publisher>> publisher = Publisher::Create(

@@ -152,6 +152,7 @@ absl::Status CoordinatorImpl::AddLedger(TaskContext& context,
 
 absl::StatusOr<double> CoordinatorImpl::EpsilonSpent(TaskContext& context) {
   absl::StatusOr<Spending> spending;
+  v1::LedgerSchedule schedule;
   {
     MutexLock lock(&mutex_);
     const TaskPrivacy& privacy = *context.run->privacy();
@@ -161,8 +162,12 @@ absl::StatusOr<double> CoordinatorImpl::EpsilonSpent(TaskContext& context) {
                                   privacy.plan().ChargeAt(
                                       context.run->record().version.value()))
                    : SpendingOf(privacy.ledger());
+    schedule = privacy.ledger().schedule();
   }
   MLEDGE_RETURN_IF_ERROR(spending.status());
+  MLEDGE_ASSIGN_OR_RETURN(const bool same,
+                          IsScheduleOf(*context.private_task, schedule));
+  spending->as_scheduled = spending->as_scheduled && same;
   std::pair<int64_t, double>& last = context.epsilon_after;
   if (!spending->as_scheduled || spending->lost_charges > 0 ||
       spending->participations != last.first) {

@@ -280,16 +280,21 @@ void CoordinatorImpl::RefuseUpload(UploadInHand upload,
                                    const absl::Status& why) {
   const AssignmentRecord& record = upload.assignment;
   const std::string reason(why.message());
+  // What was wrong with it may be a number of the device's.
+  const std::string told = upload.context->private_task == nullptr
+                               ? reason
+                               : "its private update is not one that follows "
+                                 "the task; only the device is told more";
   LOG(WARNING) << "task " << record.task << ", round " << record.round
                << ": update of device " << record.device
-               << " refused: " << reason;
+               << " refused: " << told;
   upload.writer.reset();
   {
     MutexLock lock(&mutex_);
     TaskRun& run = *upload.context->run;
     // What was acknowledged before stays; only an open assignment fails.
     if (!run.Judge(now_, record.id, upload.content).has_value()) {
-      Apply(*upload.context, run.DeviceFails(now_, record.id, reason));
+      Apply(*upload.context, run.DeviceFails(now_, record.id, told));
       batch_.discard.push_back(record.id);
     }
     AnswerWhenDurable(std::move(upload.done),

@@ -59,7 +59,41 @@ absl::StatusOr<int64_t> MostWithin(double limit, int64_t most,
   return good;
 }
 
+// What each participation, and the schedule as a whole, expose a device to.
+absl::Status AddEvents(const PrivateTask& task, v1::LedgerSchedule* schedule) {
+  if (task.per_participation.has_value()) {
+    MLEDGE_ASSIGN_OR_RETURN(*schedule->mutable_participation(),
+                            EncodeEvent(*task.per_participation));
+  }
+  if (task.per_schedule.has_value()) {
+    MLEDGE_ASSIGN_OR_RETURN(*schedule->mutable_once(),
+                            EncodeEvent(*task.per_schedule));
+  }
+  return absl::OkStatus();
+}
+
+// As the ledger tells, and nothing that the task's present numbers make
+// cheaper.
+absl::StatusOr<Spending> SpendingUnder(const PrivateTask& task,
+                                       const Ledger& ledger) {
+  MLEDGE_ASSIGN_OR_RETURN(Spending spending, SpendingOf(ledger));
+  MLEDGE_ASSIGN_OR_RETURN(const bool same,
+                          IsScheduleOf(task, ledger.schedule()));
+  spending.as_scheduled = spending.as_scheduled && same;
+  return spending;
+}
+
 }  // namespace
+
+absl::StatusOr<bool> IsScheduleOf(const PrivateTask& task,
+                                  const v1::LedgerSchedule& schedule) {
+  v1::LedgerSchedule now;
+  MLEDGE_RETURN_IF_ERROR(AddEvents(task, &now));
+  // Both were serialized by EncodeEvent, which knows one form of an event.
+  return now.participation().SerializeAsString() ==
+             schedule.participation().SerializeAsString() &&
+         now.once().SerializeAsString() == schedule.once().SerializeAsString();
+}
 
 absl::StatusOr<PrivacyPlan> ResolvePrivacyPlan(const PrivateTask& task,
                                                const Digest& task_sha256,
@@ -79,14 +113,7 @@ absl::StatusOr<PrivacyPlan> ResolvePrivacyPlan(const PrivateTask& task,
   if (task.epsilon_limit.has_value()) {
     schedule.set_epsilon_limit(*task.epsilon_limit);
   }
-  if (task.per_participation.has_value()) {
-    MLEDGE_ASSIGN_OR_RETURN(*schedule.mutable_participation(),
-                            EncodeEvent(*task.per_participation));
-  }
-  if (task.per_schedule.has_value()) {
-    MLEDGE_ASSIGN_OR_RETURN(*schedule.mutable_once(),
-                            EncodeEvent(*task.per_schedule));
-  }
+  MLEDGE_RETURN_IF_ERROR(AddEvents(task, &schedule));
   plan.charged_with_version = task.mechanism == v1::Privacy::CENTRAL ||
                               task.mechanism == v1::Privacy::CORRELATED;
   plan.participations_within_budget = task.limits.participations;
@@ -94,7 +121,8 @@ absl::StatusOr<PrivacyPlan> ResolvePrivacyPlan(const PrivateTask& task,
 
   const int64_t allowed = task.limits.participations;
   if (!ledger.empty()) {
-    MLEDGE_ASSIGN_OR_RETURN(const Spending spending, SpendingOf(ledger));
+    MLEDGE_ASSIGN_OR_RETURN(const Spending spending,
+                            SpendingUnder(task, ledger));
     if (!spending.as_scheduled) {
       MLEDGE_ASSIGN_OR_RETURN(const int64_t left,
                               ParticipationsLeft(task, spending.event));
@@ -173,7 +201,7 @@ absl::StatusOr<v1::PrivacyClaim> SpentClaim(const PrivateTask& task,
 
 absl::Status AddAccounts(const PrivateTask& task, const Ledger& ledger,
                          v1::GetPrivacyLedgerResponse* response) {
-  MLEDGE_ASSIGN_OR_RETURN(const Spending spending, SpendingOf(ledger));
+  MLEDGE_ASSIGN_OR_RETURN(const Spending spending, SpendingUnder(task, ledger));
   for (const Observer observer :
        {Observer::kModelRecipients, Observer::kCoordinator}) {
     MLEDGE_ASSIGN_OR_RETURN(

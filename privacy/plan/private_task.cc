@@ -388,7 +388,9 @@ v1::Task Deployed(v1::Task task, int64_t noise_cohort) {
     task.mutable_cohort()->set_minimum_waiting(
         task.privacy().population_size());
   }
-  if (task.has_secure_aggregation()) {
+  // Of a group, where there are groups, and those stay as they are.
+  if (task.has_secure_aggregation() &&
+      task.secure_aggregation().group_size() == 0) {
     task.mutable_secure_aggregation()->set_least_alive(
         scaled(task.secure_aggregation().least_alive()));
   }

@@ -135,6 +135,25 @@ TEST(CanaryAuditTest, IsRepeatedBitForBit) {
   EXPECT_EQ(once->audit->correct, again->audit->correct);
 }
 
+// With one device expected a round, every third sample is empty: such rounds
+// follow each other at once, and each one's model is looked at.
+TEST(CanaryAuditTest, LooksAtTheModelsOfEmptyRoundsToo) {
+  const v1::Task task = MakeAuditedTask(
+      "cohort { size: 1 selection: POISSON } stop { rounds: 20 } "
+      "privacy { mechanism: CENTRAL }",
+      1000);
+  const auto result = Simulate(MakeAudit(task, 100));
+  ASSERT_THAT(result, IsOk());
+  EXPECT_EQ(result->state, v1::COMPLETED) << result->reason;
+  ASSERT_EQ(result->rounds.size(), 20u);
+  int empty_in_a_row = 0;
+  for (size_t i = 1; i < result->rounds.size(); ++i) {
+    empty_in_a_row +=
+        result->rounds[i - 1].devices == 0 && result->rounds[i].devices == 0;
+  }
+  EXPECT_GT(empty_in_a_row, 0);
+}
+
 // The same claim, and a coordinator that forgot its noise.
 TEST(CanaryAuditTest, FindsOutNoiseThatIsMissing) {
   const v1::Task task =

@@ -313,6 +313,10 @@ TEST(PrivateTaskTest, TheDeploymentKeepsTheProportionsOfItsSimulation) {
   EXPECT_EQ(deployment.cohort().size(), 1000);
   EXPECT_EQ(deployment.cohort().minimum(), 666);
   EXPECT_EQ(deployment.secure_aggregation().least_alive(), 233);
+  // Groups stay as they are, and so does what may be left of one.
+  v1::Task grouped = task;
+  grouped.mutable_secure_aggregation()->set_group_size(10);
+  EXPECT_EQ(Deployed(grouped, 1000).secure_aggregation().least_alive(), 7);
   // Products beyond 64 bits.
   task.mutable_cohort()->set_size(8'000'000'000);
   task.mutable_cohort()->set_minimum(6'000'000'000);
