@@ -64,6 +64,10 @@ function(mledge_test name)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
+  if(MLEDGE_SANITIZE)
+    # Up to ten times slower; a test that hangs is still found.
+    math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 5")
+  endif()
   _mledge_group_test(${target} ${ARG_LABEL} labels)
   set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT ${ARG_TIMEOUT}
                        ENVIRONMENT "MLEDGE_BIN_DIR=${PROJECT_BINARY_DIR}/bin;MLEDGE_SOURCE_DIR=${PROJECT_SOURCE_DIR};TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/tsan_suppressions.txt")
