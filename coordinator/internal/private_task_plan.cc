@@ -186,6 +186,11 @@ absl::StatusOr<v1::PrivacyClaim> SpentClaim(const PrivateTask& task,
         "The noise was changed while the task ran, and not because of what it "
         "had released.");
   }
+  if (spending.participations < task.limits.participations) {
+    claim.add_assumptions(
+        "The task is not ended because of its results, by its target or by a "
+        "person: else the whole schedule is spent.");
+  }
   if (spending.lost_charges > 0) {
     claim.add_assumptions(
         "Devices' own ledgers kept to their participations while the "

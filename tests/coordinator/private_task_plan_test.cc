@@ -3,12 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+
 #include "mledge/tests/support/status_matchers.h"
 
 namespace mledge {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // Central noise, 20 rounds of 100 devices, all of which a device may be in.
 PrivateTask Resolved(double noise_multiplier, double epsilon_limit = 100) {
@@ -87,6 +90,23 @@ TEST(PrivateTaskPlanTest, WhatWasSpentWithLessNoiseIsNotPricedAnew) {
   EXPECT_EQ(unspent->participations_within_budget, 20);
   EXPECT_LT(plan->participations_within_budget, 20);
   EXPECT_THAT(plan->budget_reason, HasSubstr("Renyi"));
+}
+
+// Whoever stops because of a result has used what the rest of the schedule
+// would have cost.
+TEST(PrivateTaskPlanTest, APartOfTheScheduleIsClaimedOnlyIfResultsStopNothing) {
+  const PrivateTask task = Resolved(8);
+  const auto assumes = [&](int64_t charges) {
+    v1::GetPrivacyLedgerResponse response;
+    EXPECT_THAT(AddAccounts(task, LedgerOf(task, charges), &response), IsOk());
+    std::string all;
+    for (const auto& one : response.accounts(0).spent().assumptions()) {
+      all += one;
+    }
+    return all;
+  };
+  EXPECT_THAT(assumes(5), HasSubstr("not ended because of its results"));
+  EXPECT_THAT(assumes(20), Not(HasSubstr("because of its results")));
 }
 
 }  // namespace
