@@ -266,11 +266,52 @@ double Converge(Plan plan, double value, double tolerance, double least_step,
   return value;
 }
 
+// Beyond it e^loss and the probabilities that it weighs leave the range of
+// doubles.
+constexpr double kLargestLoss = 600;
+
+// What all uses together lose at least and at most, but for `log_tail`.
+struct Extremes {
+  double lowest = 0;
+  double highest = 0;
+  // One use loses more than can be computed with.
+  bool out_of_range = false;
+  // No use loses anything but one number, as far as doubles can tell.
+  bool constant = true;
+};
+
+Extremes ExtremesOf(const std::vector<CountedSource>& sources,
+                    double log_delta) {
+  double uses = 0;
+  for (const CountedSource& counted : sources) {
+    uses += static_cast<double>(counted.count);
+  }
+  const double log_tail = std::max(-600.0, log_delta - std::log(2 * uses));
+  Extremes result;
+  for (const CountedSource& counted : sources) {
+    const double lowest = counted.source->Lowest(log_tail);
+    const double highest = counted.source->Highest(log_tail);
+    result.lowest += static_cast<double>(counted.count) * lowest;
+    result.highest += static_cast<double>(counted.count) * highest;
+    // Also where one of them is no number.
+    result.out_of_range |= !(highest <= kLargestLoss);
+    result.constant &= !(highest - lowest > 1e-9 * (1 + std::abs(highest)));
+  }
+  return result;
+}
+
 }  // namespace
 
 double ComposedEpsilon(const std::vector<CountedSource>& sources, double delta,
                        const CompositionOptions& options) {
   if (IsSingleUse(sources)) return SingleUseEpsilon(*sources[0].source, delta);
+  const bool pessimistic = options.rounding == Rounding::kPessimistic;
+  const Extremes extremes = ExtremesOf(sources, std::log(delta));
+  if (extremes.out_of_range) return pessimistic ? kInfinity : 0;
+  // The tails of all uses are less likely than delta.
+  if (extremes.constant) {
+    return std::max(0.0, pessimistic ? extremes.highest : extremes.lowest);
+  }
   Planner planner(sources, options);
   Plan plan = planner.ForDelta(delta);
   Found found = EpsilonOnGrid(sources, delta, plan, options.rounding);
@@ -296,6 +337,14 @@ double ComposedEpsilon(const std::vector<CountedSource>& sources, double delta,
 double ComposedDelta(const std::vector<CountedSource>& sources, double epsilon,
                      const CompositionOptions& options) {
   if (IsSingleUse(sources)) return SingleUseDelta(*sources[0].source, epsilon);
+  constexpr double kLogLeastDelta = -230;
+  const bool pessimistic = options.rounding == Rounding::kPessimistic;
+  const Extremes extremes = ExtremesOf(sources, kLogLeastDelta);
+  if (extremes.out_of_range) return pessimistic ? 1 : 0;
+  if (extremes.constant) {
+    if (!pessimistic) return 0;
+    return epsilon >= extremes.highest ? std::exp(kLogLeastDelta) : 1;
+  }
   const Plan plan = Planner(sources, options).ForEpsilon(epsilon);
   const double delta =
       DeltaOnGrid(sources, epsilon, plan, options.rounding).value;

@@ -142,8 +142,10 @@ void Planner::Coarsen(double log_tail) {
   cumulants_ = Cumulants();
   widest_ = 0;
   for (const CountedSource& counted : sources_) {
-    const double width =
-        counted.source->Highest(log_tail) - counted.source->Lowest(log_tail);
+    const double highest = counted.source->Highest(log_tail);
+    // Beside others, one that loses the same always needs a grid as well.
+    const double width = std::max(highest - counted.source->Lowest(log_tail),
+                                  1e-9 * (1 + std::abs(highest)));
     widest_ = std::max(widest_, width);
     cumulants_.Add(
         Discretize(*counted.source, Aligned(counted, width / kPlanningPoints),

@@ -176,6 +176,29 @@ TEST(PldAccountantTest, IsNeverAboveRdp) {
   }
 }
 
+// Losses beyond the range of doubles: no number may come out that is too small.
+// (It once was 0.)
+TEST(PldAccountantTest, NextToNoNoiseCostsNeverLessThanOneStepOfIt) {
+  for (const double noise : {0.05, 0.03, 0.02, 0.01, 1e-3}) {
+    const PrivacyEvent event{PoissonSampledGaussianEvent{
+        .sampling_probability = 0.25, .noise_multiplier = noise}};
+    const double once = Epsilon(event, 1e-9);
+    EXPECT_GT(once, 0.4 / (noise * noise)) << noise;
+    for (const int64_t count : {2, 14, 15, 1000}) {
+      EXPECT_GT(Epsilon(Repeated(event, count), 1e-9), once)
+          << noise << " " << count;
+      EXPECT_EQ(
+          *[&] {
+            auto accountant = PldAccountant::Create({});
+            EXPECT_THAT(accountant->Compose(event, count), IsOk());
+            return accountant->Delta(once / 2);
+          }(),
+          1)
+          << noise << " " << count;
+    }
+  }
+}
+
 // Many coordinates are dearer than one by the smoothing's price alone.
 TEST(PldAccountantTest, ManyCoordinatesOfADiscreteGaussianCostAlmostAsOne) {
   const double one =
