@@ -15,7 +15,6 @@
 namespace mledge {
 namespace {
 
-
 constexpr std::string_view kTask = R"(
 name: t
 model: {built_in: {architecture: 2nn}}
