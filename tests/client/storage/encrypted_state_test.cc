@@ -300,7 +300,9 @@ TEST_F(EncryptedStateTest, KeyOfAnEmptyStateIsUsedAndNotReplaced) {
     const auto key = MakeFileStateKey(key_path());
     const auto made = key->Create();
     ASSERT_THAT(made, IsOk());
-    if (confirmed) ASSERT_THAT(key->Confirm(), IsOk());
+    if (confirmed) {
+      ASSERT_THAT(key->Confirm(), IsOk());
+    }
     FillState();
     EXPECT_TRUE(key->Load()->EqualsConstantTime(*made));
     GiveUp();
