@@ -96,19 +96,26 @@ Effects TaskRun::TakeDevices(absl::Time now) {
   return effects;
 }
 
-void TaskRun::StartRound(absl::Time now, Effects& effects) {
+RoundPlan TaskRun::PlanRound(RoundNumber round, VersionNumber base_version,
+                             absl::Time started_at, absl::Time deadline) const {
   RoundPlan plan;
   plan.task = plan_.task;
-  plan.round = record_.round.Next();
-  plan.base_version = record_.version;
+  plan.round = round;
+  plan.base_version = base_version;
   plan.minimum = plan_.minimum;
   plan.target = plan_.target;
   plan.assigned = plan_.assigned;
-  plan.started_at = now;
-  plan.deadline = now + plan_.deadline;
+  plan.started_at = started_at;
+  plan.deadline = deadline;
   plan.session = plan_.session;
   plan.secure = plan_.secure;
   plan.sampled = plan_.sampling_probability.has_value();
+  return plan;
+}
+
+void TaskRun::StartRound(absl::Time now, Effects& effects) {
+  const RoundPlan plan = PlanRound(record_.round.Next(), record_.version, now,
+                                   now + plan_.deadline);
   round_ = std::make_unique<Round>(plan);
   record_.round = plan.round;
   checkpoint_slot_ = 0;

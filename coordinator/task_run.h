@@ -206,6 +206,9 @@ class TaskRun {
                           bool first_of_round, Effects& effects);
   // Round and step are those of the round under way.
   void Charge(absl::Time now, TaskPrivacy::Sum sum, Effects& effects);
+  // Of a round that starts, or goes on after a restart.
+  RoundPlan PlanRound(RoundNumber round, VersionNumber base_version,
+                      absl::Time started_at, absl::Time deadline) const;
   void StartRound(absl::Time now, Effects& effects);
   // Of the round under way, and nobody else's any more.
   std::vector<CandidatePool::Candidate> DrawCohort();

@@ -289,19 +289,10 @@ Effects TaskRun::Restore(absl::Time now, Restored restored) {
   if (!restored.rounds.empty() &&
       restored.rounds.back().state == RoundState::kRunning) {
     const RoundRecord& record = restored.rounds.back();
-    RoundPlan plan;
-    plan.task = plan_.task;
-    plan.round = record.round;
-    plan.base_version = record.base_version;
-    plan.minimum = plan_.minimum;
-    plan.target = plan_.target;
-    plan.assigned = plan_.assigned;
-    plan.started_at = record.started_at;
-    plan.deadline = record.deadline;
-    plan.session = plan_.session;
-    plan.secure = plan_.secure;
-    plan.sampled = plan_.sampling_probability.has_value();
-    round_ = std::make_unique<Round>(plan, std::move(of_round), restored.saved);
+    round_ =
+        std::make_unique<Round>(PlanRound(record.round, record.base_version,
+                                          record.started_at, record.deadline),
+                                std::move(of_round), restored.saved);
     checkpoint_slot_ = 1 - restored.saved_slot;
   }
   for (const VersionRecord& version : restored.versions) {
