@@ -152,22 +152,17 @@ absl::Status CoordinatorImpl::AddLedger(TaskContext& context,
 
 absl::StatusOr<double> CoordinatorImpl::EpsilonSpent(TaskContext& context) {
   absl::StatusOr<Spending> spending;
-  v1::LedgerSchedule schedule;
   {
     MutexLock lock(&mutex_);
     const TaskPrivacy& privacy = *context.run->privacy();
     // Where the noise is the devices', the sum was paid for before.
-    spending = privacy.plan().charged_with_version
-                   ? SpendingWith(privacy.ledger(),
-                                  privacy.plan().ChargeAt(
-                                      context.run->record().version.value()))
-                   : SpendingOf(privacy.ledger());
-    schedule = privacy.ledger().schedule();
+    const v1::LedgerCharge next =
+        privacy.plan().ChargeAt(context.run->record().version.value());
+    spending =
+        SpendingUnder(*context.private_task, privacy.ledger(),
+                      privacy.plan().charged_with_version ? &next : nullptr);
   }
   MLEDGE_RETURN_IF_ERROR(spending.status());
-  MLEDGE_ASSIGN_OR_RETURN(const bool same,
-                          IsScheduleOf(*context.private_task, schedule));
-  spending->as_scheduled = spending->as_scheduled && same;
   std::pair<int64_t, double>& last = context.epsilon_after;
   if (!spending->as_scheduled || spending->lost_charges > 0 ||
       spending->participations != last.first) {

@@ -72,27 +72,24 @@ absl::Status AddEvents(const PrivateTask& task, v1::LedgerSchedule* schedule) {
   return absl::OkStatus();
 }
 
-// As the ledger tells, and nothing that the task's present numbers make
-// cheaper.
-absl::StatusOr<Spending> SpendingUnder(const PrivateTask& task,
-                                       const Ledger& ledger) {
-  MLEDGE_ASSIGN_OR_RETURN(Spending spending, SpendingOf(ledger));
-  MLEDGE_ASSIGN_OR_RETURN(const bool same,
-                          IsScheduleOf(task, ledger.schedule()));
-  spending.as_scheduled = spending.as_scheduled && same;
-  return spending;
-}
-
 }  // namespace
 
-absl::StatusOr<bool> IsScheduleOf(const PrivateTask& task,
-                                  const v1::LedgerSchedule& schedule) {
+absl::StatusOr<Spending> SpendingUnder(const PrivateTask& task,
+                                       const Ledger& ledger,
+                                       const v1::LedgerCharge* next) {
+  MLEDGE_ASSIGN_OR_RETURN(Spending spending, next == nullptr
+                                                 ? SpendingOf(ledger)
+                                                 : SpendingWith(ledger, *next));
   v1::LedgerSchedule now;
   MLEDGE_RETURN_IF_ERROR(AddEvents(task, &now));
-  // Both were serialized by EncodeEvent, which knows one form of an event.
-  return now.participation().SerializeAsString() ==
-             schedule.participation().SerializeAsString() &&
-         now.once().SerializeAsString() == schedule.once().SerializeAsString();
+  // Both were encoded by EncodeEvent, which knows one form of an event.
+  const v1::LedgerSchedule& schedule = ledger.schedule();
+  spending.as_scheduled =
+      spending.as_scheduled &&
+      now.participation().SerializeAsString() ==
+          schedule.participation().SerializeAsString() &&
+      now.once().SerializeAsString() == schedule.once().SerializeAsString();
+  return spending;
 }
 
 absl::StatusOr<PrivacyPlan> ResolvePrivacyPlan(const PrivateTask& task,

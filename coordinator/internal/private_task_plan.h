@@ -22,12 +22,13 @@ absl::StatusOr<PrivacyPlan> ResolvePrivacyPlan(const PrivateTask& task,
                                                const Digest& task_sha256,
                                                const Ledger& ledger);
 
-// Whether a ledger that began with `schedule` has as little noise in it as
-// `task` says: another version of this program may make something else of the
-// same signed task. Where not, only the ledger's own entries count, by Renyi
-// composition (Spending::as_scheduled).
-absl::StatusOr<bool> IsScheduleOf(const PrivateTask& task,
-                                  const v1::LedgerSchedule& schedule);
+// What the ledger of `task` amounts to, with `next` after its entries if that
+// is not null. Not as scheduled also where the ledger's schedule is not what
+// this program makes of the task: another version may have made something else
+// of the same signed task, and only the ledger's own entries count then.
+absl::StatusOr<Spending> SpendingUnder(const PrivateTask& task,
+                                       const Ledger& ledger,
+                                       const v1::LedgerCharge* next = nullptr);
 
 // What the ledger's entries amount to, against `observer`.
 absl::StatusOr<v1::PrivacyClaim> SpentClaim(const PrivateTask& task,

@@ -65,10 +65,12 @@ double Spent(const PrivateTask& task, const Ledger& ledger) {
 
 TEST(PrivateTaskPlanTest, KnowsTheScheduleThatItMade) {
   const PrivateTask task = Resolved(8);
-  EXPECT_THAT(IsScheduleOf(task, LedgerOf(task, 0).schedule()),
-              IsOkAndHolds(true));
-  EXPECT_THAT(IsScheduleOf(Resolved(8.1), LedgerOf(task, 0).schedule()),
-              IsOkAndHolds(false));
+  const auto same = SpendingUnder(task, LedgerOf(task, 0));
+  ASSERT_THAT(same, IsOk());
+  EXPECT_TRUE(same->as_scheduled);
+  const auto other = SpendingUnder(Resolved(8.1), LedgerOf(task, 0));
+  ASSERT_THAT(other, IsOk());
+  EXPECT_FALSE(other->as_scheduled);
 }
 
 // Another version of the program may make more noise of the same signed task:
