@@ -28,6 +28,18 @@ bool MayWorkLater(const absl::Status& status) {
   }
 }
 
+bool HasSum(const TaskContext& context, RoundNumber round) {
+  return context.sum != nullptr && context.sum_round == round;
+}
+
+// An empty sum for the round, unless it has one.
+absl::Status BeginSum(TaskContext& context, RoundNumber round) {
+  if (HasSum(context, round)) return absl::OkStatus();
+  MLEDGE_ASSIGN_OR_RETURN(context.sum, MakeTrainingSum(context));
+  context.sum_round = round;
+  return absl::OkStatus();
+}
+
 TaskRun::JobFailure JudgeFailure(const Job& job, const absl::Status& status) {
   // Without a checkpoint the sum is still in memory and the updates on disk.
   if (MayWorkLater(status) || std::holds_alternative<CheckpointJob>(job)) {
@@ -72,16 +84,12 @@ void CoordinatorImpl::RunJob(TaskContext* context, const Job& job) {
       sampled = run.plan().sampling_probability.has_value();
     }
     absl::Status status;
-    if (context->sum == nullptr || context->sum_round != publish.round) {
-      // Nobody was in the sample: the sum of no updates.
-      absl::StatusOr<std::unique_ptr<Aggregator>> sum = absl::InternalError(
+    if (sampled) {
+      // Where nobody was in the sample, the sum of no updates.
+      status = BeginSum(*context, publish.round);
+    } else if (!HasSum(*context, publish.round)) {
+      status = absl::InternalError(
           StrCat("round ", publish.round.value(), " has no sum"));
-      if (sampled) sum = MakeTrainingSum(*context);
-      status = sum.status();
-      if (sum.ok()) {
-        context->sum = *std::move(sum);
-        context->sum_round = publish.round;
-      }
     }
     if (status.ok() && context->publisher == nullptr) {
       absl::StatusOr<std::unique_ptr<Publisher>> publisher = Publisher::Create(
@@ -137,10 +145,7 @@ void CoordinatorImpl::RunJob(TaskContext* context, const Job& job) {
 }
 
 absl::Status CoordinatorImpl::Fold(TaskContext& context, const FoldJob& job) {
-  if (context.sum == nullptr || context.sum_round != job.round) {
-    MLEDGE_ASSIGN_OR_RETURN(context.sum, MakeTrainingSum(context));
-    context.sum_round = job.round;
-  }
+  MLEDGE_RETURN_IF_ERROR(BeginSum(context, job.round));
   std::vector<std::unique_ptr<SpooledUpdate>> updates;
   std::vector<const UpdateView*> views;
   for (const AssignmentId& id : job.updates) {
