@@ -10,10 +10,9 @@
 #include <vector>
 
 #include "mledge/core/logging.h"
-#include "mledge/tests/aggregation/secagg/session_world.h"
-#include "mledge/tests/aggregation/secagg/test_random.h"
 #include "mledge/tests/fuzz/edit_bytes.h"
 #include "mledge/tests/fuzz/fuzz_input.h"
+#include "mledge/tests/fuzz/session_of_four.h"
 
 // What devices say to the coordinator between the messages of an honest session
 // of four, and after its end. Each lie is a byte for how many honest messages
@@ -28,18 +27,8 @@ namespace {
 class LyingDevices {
  public:
   explicit LyingDevices(std::string_view script)
-      : script_(script),
-        world_({.devices = 4,
-                .corrupt_fraction = 0,
-                .dropout_fraction = 0.3,
-                .threat_model = ThreatModel::kSemiHonest,
-                .fixed_neighbors = 3,
-                .fixed_threshold = 2,
-                .sections = {{11, 20}},
-                .identities = false}) {
-    for (int i = 0; i < world_.size(); ++i) {
-      world_.device(i).random = std::make_unique<RepeatableRandom>(i);
-    }
+      : script_(script), world_(SessionOfFour()) {
+    DrawRepeatably(world_);
     world_.to_server = [this](WorldDevice&, const v1::SecaggDeviceMessage&) {
       LieWhenDue();
       return true;

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "mledge/core/logging.h"
-#include "mledge/tests/aggregation/secagg/session_world.h"
 #include "mledge/tests/fuzz/edit_bytes.h"
+#include "mledge/tests/fuzz/session_of_four.h"
 #include "mledge/v1/secure_aggregation.pb.h"
 
 // Bytes from a device's disk as its journal of secure aggregation. Byte 0 says
@@ -27,14 +27,7 @@ namespace {
 constexpr int kStages = 3;
 
 struct Setting {
-  SessionWorld world{{.devices = 4,
-                      .corrupt_fraction = 0,
-                      .dropout_fraction = 0.3,
-                      .threat_model = ThreatModel::kSemiHonest,
-                      .fixed_neighbors = 3,
-                      .fixed_threshold = 2,
-                      .sections = {{11, 20}},
-                      .identities = false}};
+  SessionWorld world{SessionOfFour()};
   std::vector<std::string> journals;
   std::shared_ptr<const std::string> masked_input;
   std::vector<v1::SecaggServerMessage> told;

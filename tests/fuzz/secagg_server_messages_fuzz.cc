@@ -12,10 +12,9 @@
 #include <vector>
 
 #include "mledge/core/logging.h"
-#include "mledge/tests/aggregation/secagg/session_world.h"
-#include "mledge/tests/aggregation/secagg/test_random.h"
 #include "mledge/tests/fuzz/edit_bytes.h"
 #include "mledge/tests/fuzz/fuzz_input.h"
+#include "mledge/tests/fuzz/session_of_four.h"
 #include "mledge/v1/secure_aggregation.pb.h"
 
 // What a coordinator says to device 0 between the messages of an honest session
@@ -32,19 +31,8 @@ namespace {
 class LyingCoordinator {
  public:
   explicit LyingCoordinator(std::string_view script)
-      : script_(script),
-        world_({.devices = 4,
-                .corrupt_fraction = 0,
-                .dropout_fraction = 0.3,
-                .threat_model = ThreatModel::kSemiHonest,
-                .fixed_neighbors = 3,
-                .fixed_threshold = 2,
-                .sections = {{11, 20}},
-                .identities = false}),
-        device_(world_.device(0)) {
-    for (int i = 0; i < world_.size(); ++i) {
-      world_.device(i).random = std::make_unique<RepeatableRandom>(i);
-    }
+      : script_(script), world_(SessionOfFour()), device_(world_.device(0)) {
+    DrawRepeatably(world_);
     world_.to_device = [this](WorldDevice& to,
                               const v1::SecaggServerMessage& message) {
       told_.push_back(message);

@@ -7,9 +7,8 @@
 #include <string_view>
 
 #include "mledge/core/logging.h"
-#include "mledge/tests/aggregation/secagg/session_world.h"
-#include "mledge/tests/aggregation/secagg/test_random.h"
 #include "mledge/tests/fuzz/edit_bytes.h"
+#include "mledge/tests/fuzz/session_of_four.h"
 
 // A session of four devices in which one message, to a device or to the server,
 // is replaced or edited: byte 0 says which, byte 1 how; the rest is the new
@@ -24,17 +23,8 @@ void FuzzOne(std::string_view input) {
   const int target = static_cast<uint8_t>(input[0]) % 64;
   const bool edit = input[1] % 2 != 0;
   const std::string_view payload = input.substr(2);
-  SessionWorld world({.devices = 4,
-                      .corrupt_fraction = 0,
-                      .dropout_fraction = 0.3,
-                      .threat_model = ThreatModel::kSemiHonest,
-                      .fixed_neighbors = 3,
-                      .fixed_threshold = 2,
-                      .sections = {{11, 20}},
-                      .identities = false});
-  for (int i = 0; i < world.size(); ++i) {
-    world.device(i).random = std::make_unique<RepeatableRandom>(i);
-  }
+  SessionWorld world(SessionOfFour());
+  DrawRepeatably(world);
 
   int passed = 0;
   const auto bend = [&](std::string bytes) {
