@@ -74,6 +74,13 @@ TEST(MembershipAttackTest, AnUnsignedLeafIsNoticed) {
   ExpectLeft(world, 0, "signature of device");
 }
 
+void ForgeSignature(v1::SecaggAdvertise& message) {
+  v1::SignedSecaggLeaf outer;
+  EXPECT_TRUE(outer.ParseFromString(message.leaf()));
+  outer.set_signature("forged");
+  message.set_leaf(outer.SerializeAsString());
+}
+
 TEST(MembershipAttackTest, AWrongSignatureAmongManyCostsOnlyItsSender) {
   // With a pool the server verifies signatures together.
   ThreadPool pool(1);
@@ -82,10 +89,7 @@ TEST(MembershipAttackTest, AWrongSignatureAmongManyCostsOnlyItsSender) {
     if (!message.has_advertise() || &from != &world.device(kVictim)) {
       return true;
     }
-    v1::SignedSecaggLeaf outer;
-    EXPECT_TRUE(outer.ParseFromString(message.advertise().leaf()));
-    outer.set_signature("forged");
-    message.mutable_advertise()->set_leaf(outer.SerializeAsString());
+    ForgeSignature(*message.mutable_advertise());
     return true;
   };
   world.Run();
@@ -106,10 +110,7 @@ TEST(MembershipAttackTest, AWrongSignatureIsFoundWhenTheDeadlineComes) {
     if (!message.has_advertise()) return true;
     if (&from == &world.device(kVictim + 1)) return false;
     if (&from != &world.device(kVictim)) return true;
-    v1::SignedSecaggLeaf outer;
-    EXPECT_TRUE(outer.ParseFromString(message.advertise().leaf()));
-    outer.set_signature("forged");
-    message.mutable_advertise()->set_leaf(outer.SerializeAsString());
+    ForgeSignature(*message.mutable_advertise());
     return true;
   };
   world.Run();
