@@ -17,7 +17,7 @@ namespace {
 
 // Values of one range; large enough to be worth a thread, small enough to
 // spread a small model over two.
-constexpr int64_t kGrain = 1 << 16;
+constexpr int64_t kFoldGrain = 1 << 16;
 
 const std::vector<std::string>& FleetScalars() {
   static const auto& names = *new std::vector<std::string>{
@@ -105,7 +105,7 @@ absl::Status Mean(const AggregationSum& sum, std::string_view section,
   const double divisor =
       std::ldexp(static_cast<double>(sum.weight_sum), sum.fraction_bits) /
       sum.unit;
-  ParallelFor(pool, static_cast<int64_t>(out.size()), kGrain,
+  ParallelFor(pool, static_cast<int64_t>(out.size()), kFoldGrain,
               [&](int64_t begin, int64_t end) {
                 for (int64_t i = begin; i < end; ++i) {
                   out[i] = static_cast<float>(
@@ -234,7 +234,7 @@ absl::Status Aggregator::Fold(std::span<const UpdateView* const> updates,
     for (const UpdateView* update : updates) {
       sources.push_back(update->FindSection(section.name));
     }
-    ParallelFor(pool, static_cast<int64_t>(section.integers.size()), kGrain,
+    ParallelFor(pool, static_cast<int64_t>(section.integers.size()), kFoldGrain,
                 [&](int64_t begin, int64_t end) {
                   std::vector<aggregation_internal::WeightedValues> values;
                   for (size_t i = 0; i < updates.size(); ++i) {

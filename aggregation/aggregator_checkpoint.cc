@@ -14,7 +14,7 @@
 namespace mledge {
 namespace {
 
-constexpr std::string_view kMagic = "MLEDGEAG";
+constexpr std::string_view kCheckpointMagic = "MLEDGEAG";
 
 std::string_view BytesOf(std::span<const int64_t> integers) {
   return {reinterpret_cast<const char*>(integers.data()),
@@ -48,7 +48,8 @@ std::string Aggregator::Serialize() const {
   for (const AggregationSum::Section& section : sum_.sections) {
     parts.push_back(BytesOf(section.integers));
   }
-  return aggregation_internal::SealState(kMagic, SpecFingerprint(), parts);
+  return aggregation_internal::SealState(kCheckpointMagic, SpecFingerprint(),
+                                         parts);
 }
 
 // What no sum over this spec can be would overflow when more is added. Values
@@ -76,7 +77,8 @@ absl::Status Aggregator::Restore(std::string_view bytes) {
   }
   MLEDGE_ASSIGN_OR_RETURN(
       std::string_view state,
-      aggregation_internal::OpenState(kMagic, SpecFingerprint(), size, bytes));
+      aggregation_internal::OpenState(kCheckpointMagic, SpecFingerprint(), size,
+                                      bytes));
   const auto take = [&state](int64_t* out, size_t count) {
     std::memcpy(out, state.data(), count * sizeof(int64_t));
     state.remove_prefix(count * sizeof(int64_t));

@@ -17,9 +17,9 @@
 namespace mledge {
 namespace {
 
-constexpr std::string_view kMagic = "MLEDGESO";
+constexpr std::string_view kOptimizerMagic = "MLEDGESO";
 // Means of one range are held at a time, in double.
-constexpr int64_t kGrain = 1 << 14;
+constexpr int64_t kStepGrain = 1 << 14;
 
 class ServerSgdOptimizer final : public ServerOptimizer {
  public:
@@ -155,7 +155,7 @@ absl::Status ServerOptimizer::Apply(const AggregationSum& sum,
   float* values = parameters->values().data();
   Mutex mutex;
   int64_t first_bad = shared;
-  ParallelFor(pool, shared, kGrain, [&](int64_t begin, int64_t end) {
+  ParallelFor(pool, shared, kStepGrain, [&](int64_t begin, int64_t end) {
     std::vector<double> mean(end - begin);
     for (int64_t i = begin; i < end; ++i) {
       mean[i - begin] = static_cast<double>(delta->integers[i]) / divisor;
@@ -207,7 +207,8 @@ std::string ServerOptimizer::Serialize() const {
     parts.emplace_back(reinterpret_cast<const char*>(moment.span().data()),
                        moment.span().size_bytes());
   }
-  return aggregation_internal::SealState(kMagic, StateFingerprint(), parts);
+  return aggregation_internal::SealState(kOptimizerMagic, StateFingerprint(),
+                                         parts);
 }
 
 absl::Status ServerOptimizer::Restore(std::string_view bytes) {
@@ -217,7 +218,8 @@ absl::Status ServerOptimizer::Restore(std::string_view bytes) {
   }
   MLEDGE_ASSIGN_OR_RETURN(
       std::string_view state,
-      aggregation_internal::OpenState(kMagic, StateFingerprint(), size, bytes));
+      aggregation_internal::OpenState(kOptimizerMagic, StateFingerprint(), size,
+                                      bytes));
   for (AlignedFloats& moment : moments_) {
     const size_t part = moment.span().size_bytes();
     if (part == 0) continue;

@@ -23,7 +23,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "update files are little-endian and used in place");
 
-constexpr std::string_view kMagic = "MLEDGEUP";
+constexpr std::string_view kUpdateMagic = "MLEDGEUP";
 constexpr uint32_t kVersion = 1;
 constexpr size_t kPreambleSize = 16;  // magic, version, length of the header
 constexpr uint64_t kAlignment = 64;
@@ -97,7 +97,7 @@ absl::StatusOr<std::string> SerializePrefix(const UpdateView& update) {
                             " bytes; at most ", kMaximumUpdateHeaderInBytes,
                             " are taken"));
   }
-  std::string prefix(kMagic);
+  std::string prefix(kUpdateMagic);
   AppendU32(kVersion, &prefix);
   AppendU32(static_cast<uint32_t>(serialized.size()), &prefix);
   prefix += serialized;
@@ -193,8 +193,8 @@ absl::StatusOr<std::string> SerializeUpdate(const Update& update,
 absl::StatusOr<UpdateFileHeader> ParseUpdateHeader(
     std::span<const uint8_t> prefix, uint64_t file_size) {
   const std::span<const uint8_t> magic =
-      prefix.first(std::min(prefix.size(), kMagic.size()));
-  if (!std::equal(magic.begin(), magic.end(), kMagic.begin())) {
+      prefix.first(std::min(prefix.size(), kUpdateMagic.size()));
+  if (!std::equal(magic.begin(), magic.end(), kUpdateMagic.begin())) {
     return Malformed("it does not start with MLEDGEUP");
   }
   if (file_size < kPreambleSize) {

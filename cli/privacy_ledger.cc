@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "mledge/cli/operator_connection.h"
+#include "mledge/cli/privacy_verbs.h"
 #include "mledge/cli/verbs.h"
 #include "mledge/core/sha256.h"
 #include "mledge/core/status_macros.h"
@@ -45,11 +46,6 @@ std::string Epsilon(double epsilon) {
 std::string HashOf(const std::string& bytes) {
   const absl::StatusOr<Digest> digest = Digest::FromBytes(bytes);
   return digest.ok() ? digest->ToHex() : "?";
-}
-
-std::string ObserverOf(const v1::PrivacyClaim& claim) {
-  const absl::StatusOr<Observer> observer = DecodeObserver(claim.observer());
-  return observer.ok() ? std::string(ObserverName(*observer)) : "?";
 }
 
 std::string AdjacencyOf(const v1::PrivacyClaim& claim) {
@@ -108,7 +104,7 @@ nlohmann::ordered_json ToJson(const v1::GetPrivacyLedgerResponse& ledger) {
         // Standard deviation of the noise over the clip norm.
         {"noise_multiplier", ledger.noise_multiplier()},
         {"accountant", spent.accountant()},
-        {"observer", ObserverOf(spent)},
+        {"observer", ObserverText(spent)},
         {"adjacency", AdjacencyOf(spent)},
         {"unit", spent.unit()},
         {"assumptions", std::vector<std::string>(spent.assumptions().begin(),
@@ -143,7 +139,7 @@ void Print(const v1::GetPrivacyLedgerResponse& ledger, bool entries) {
     const v1::PrivacyClaim& spent = account.spent();
     std::cout << absl::StreamFormat(
         "\nAgainst %s: epsilon %s spent, %s when the schedule is done",
-        ObserverOf(spent), Epsilon(spent.epsilon()),
+        ObserverText(spent), Epsilon(spent.epsilon()),
         Epsilon(account.schedule().epsilon()));
     if (account.has_left()) {
       std::cout << absl::StreamFormat(", %s left", Epsilon(account.left()));
@@ -213,6 +209,11 @@ absl::Status Adopt(const LedgerOptions& options) {
 }
 
 }  // namespace
+
+std::string ObserverText(const v1::PrivacyClaim& claim) {
+  const absl::StatusOr<Observer> observer = DecodeObserver(claim.observer());
+  return observer.ok() ? std::string(ObserverName(*observer)) : "?";
+}
 
 void RegisterPrivacyLedger(CLI::App& app, ChosenVerb& chosen) {
   CLI::App* privacy = app.get_subcommand("privacy");

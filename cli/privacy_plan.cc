@@ -49,12 +49,6 @@ std::vector<v1::PrivacyClaim> AllClaims(const PrivateTask& plan) {
   return all;
 }
 
-std::string ObserverOf(const v1::PrivacyClaim& claim) {
-  return std::string(ObserverName(claim.observer() == v1::OBSERVER_COORDINATOR
-                                      ? Observer::kCoordinator
-                                      : Observer::kModelRecipients));
-}
-
 absl::StatusOr<Column> MakeColumn(std::string name, v1::Task task,
                                   const ParameterLayout& layout,
                                   int64_t noise_cohort) {
@@ -92,7 +86,7 @@ nlohmann::ordered_json ToJson(const Column& column) {
         {{"epsilon", claim.epsilon()},
          {"delta", claim.delta()},
          {"accountant", claim.accountant()},
-         {"observer", ObserverOf(claim)},
+         {"observer", ObserverText(claim)},
          {"adjacency", "zero-out"},
          {"unit", claim.unit()},
          {"assumptions", std::vector<std::string>(claim.assumptions().begin(),
@@ -165,7 +159,7 @@ void PrintColumn(const Column& column) {
   for (const v1::PrivacyClaim& claim : AllClaims(plan)) {
     std::cout << absl::StrFormat(
         "  epsilon %.4g at delta %g against %s, by %s\n", claim.epsilon(),
-        claim.delta(), ObserverOf(claim), claim.accountant());
+        claim.delta(), ObserverText(claim), claim.accountant());
   }
 }
 

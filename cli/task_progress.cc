@@ -19,7 +19,7 @@ std::string Bar(int64_t done, int64_t wanted) {
                 std::string(static_cast<size_t>(kBarWidth - filled), '.'), "]");
 }
 
-std::string Metric(const v1::Evaluated& evaluated) {
+std::string MetricText(const v1::Evaluated& evaluated) {
   return absl::StrFormat("loss %.4f  %s %.4f", evaluated.loss(),
                          evaluated.metric_name(), evaluated.metric());
 }
@@ -85,7 +85,7 @@ void TaskProgress::Add(const v1::TaskEvent& event) {
       if (row != rows_.end()) row->evaluated = evaluated_;
       if (!options_.is_terminal) {
         Say(absl::StrFormat("version %d: %s on %d examples",
-                            evaluated_->version(), Metric(*evaluated_),
+                            evaluated_->version(), MetricText(*evaluated_),
                             evaluated_->examples()));
       }
       break;
@@ -119,7 +119,7 @@ void TaskProgress::DrawBar() {
       "round %d/%d %s %d/%d devices  %s  %s in, %s out%s", round_,
       options_.rounds, Bar(progress_.acknowledged(), progress_.wanted()),
       progress_.acknowledged(), progress_.wanted(),
-      evaluated_.has_value() ? Metric(*evaluated_)
+      evaluated_.has_value() ? MetricText(*evaluated_)
                              : std::string("no accuracy yet"),
       ShortBytes(bytes_received_), ShortBytes(bytes_sent_), TimeLeft());
   out_->flush();

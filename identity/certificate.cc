@@ -20,8 +20,6 @@ namespace {
 
 namespace internal = identity_internal;
 
-constexpr size_t kMaximumPemBytes = 256 << 10;
-constexpr size_t kMaximumChainLength = 8;
 constexpr std::string_view kPemBegin = "-----BEGIN ";
 
 // A certificate without a usable key or with broken extensions would fail

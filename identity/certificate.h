@@ -1,6 +1,7 @@
 #ifndef MLEDGE_IDENTITY_CERTIFICATE_H_
 #define MLEDGE_IDENTITY_CERTIFICATE_H_
 
+#include <cstddef>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,6 +22,10 @@ struct x509_st;  // OpenSSL's X509
 // is safe.
 
 namespace mledge {
+
+// More is not read: of a certificate or of a file with a chain; of a chain.
+inline constexpr size_t kMaximumPemBytes = 256 << 10;
+inline constexpr size_t kMaximumChainLength = 8;
 
 class Certificate {
  public:

@@ -24,7 +24,6 @@ namespace internal = identity_internal;
 constexpr int kSecurityLevel = 3;
 // Leaf, registrar, root.
 constexpr int kChainLength = 3;
-constexpr size_t kMaximumCertificates = 8;
 
 struct BorrowedStack {
   void operator()(STACK_OF(X509) * stack) const { sk_X509_free(stack); }
@@ -145,7 +144,7 @@ absl::Status RunVerification(
   if (chain.empty()) {
     return absl::InvalidArgumentError("there is no certificate");
   }
-  if (chain.size() > kMaximumCertificates) {
+  if (chain.size() > kMaximumChainLength) {
     return absl::InvalidArgumentError(
         StrCat("a chain of ", chain.size(), " certificates is too long"));
   }

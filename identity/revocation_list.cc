@@ -6,6 +6,7 @@
 #include "absl/strings/escaping.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
+#include "mledge/identity/internal/signed_bytes.h"
 #include "mledge/identity/signing.h"
 
 namespace mledge {
@@ -14,8 +15,6 @@ namespace {
 constexpr std::string_view kWhat = "revocation list";
 // Clocks err; certificates start as much earlier.
 constexpr absl::Duration kClockTolerance = absl::Minutes(5);
-// 9999-12-31: what can be printed.
-constexpr int64_t kLatestMilliseconds = 253402300799999;
 constexpr size_t kMaximumSerialBytes = 20;
 
 absl::Status Malformed(std::string_view why) {
@@ -80,7 +79,7 @@ absl::Status RevocationList::Read(std::string_view payload) {
   const int64_t issued = message.issued_unix_milliseconds();
   const int64_t fresh_until = message.fresh_until_unix_milliseconds();
   if (issued < 0 || fresh_until <= issued ||
-      fresh_until > kLatestMilliseconds) {
+      fresh_until > identity_internal::kLatestMilliseconds) {
     return Malformed(StrCat("it counts from ", issued, " to ", fresh_until,
                             " ms, which is no span of time"));
   }

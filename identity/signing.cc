@@ -12,15 +12,15 @@
 namespace mledge {
 namespace {
 
-constexpr std::string_view kDomain{"mledge/v1/signed", 17};  // with its 0x00
-constexpr int kMaximumCertificates = 8;
+constexpr std::string_view kSignedDomain{"mledge/v1/signed",
+                                         17};  // with its 0x00
 constexpr size_t kMaximumSignatureBytes = 256;
 
 // What is signed: see signature.proto.
 std::string SignedBytes(std::string_view context, std::string_view payload) {
   std::string bytes;
-  bytes.reserve(kDomain.size() + context.size() + payload.size() + 16);
-  bytes.append(kDomain);
+  bytes.reserve(kSignedDomain.size() + context.size() + payload.size() + 16);
+  bytes.append(kSignedDomain);
   identity_internal::AppendField(bytes, context);
   identity_internal::AppendField(bytes, payload);
   return bytes;
@@ -31,10 +31,10 @@ absl::StatusOr<std::vector<Certificate>> ParseChain(
   if (message.certificates().empty()) {
     return absl::InvalidArgumentError("it carries no certificate");
   }
-  if (message.certificates_size() > kMaximumCertificates) {
+  if (static_cast<size_t>(message.certificates_size()) > kMaximumChainLength) {
     return absl::InvalidArgumentError(
         StrCat("it carries ", message.certificates_size(),
-               " certificates; at most ", kMaximumCertificates, " are read"));
+               " certificates; at most ", kMaximumChainLength, " are read"));
   }
   std::vector<Certificate> chain;
   for (const std::string& der : message.certificates()) {

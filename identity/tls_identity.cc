@@ -14,8 +14,6 @@
 namespace mledge {
 namespace {
 
-constexpr int64_t kMaximumPemBytes = 256 << 10;
-
 absl::StatusOr<std::string> ReadPem(std::string_view field,
                                     const std::string& path) {
   if (path.empty()) {

@@ -12,17 +12,14 @@ namespace {
 
 namespace internal = identity_internal;
 
-constexpr std::string_view kDomain{"mledge/v1/witness", 18};  // with its 0x00
+constexpr std::string_view kWitnessDomain{"mledge/v1/witness",
+                                          18};  // with its 0x00
 constexpr std::string_view kEmptyLog{"mledge/v1/version-log\x00", 22};
 constexpr std::string_view kLogEntry{"mledge/v1/version-log\x01", 22};
-constexpr size_t kSignatureBytes = 64;
-
-// 9999-12-31: what can be printed.
-constexpr int64_t kLatestMilliseconds = 253402300799999;
 
 std::string SignedBytes(std::string_view context, const Digest& task,
                         uint64_t number, const Digest& value, absl::Time time) {
-  std::string bytes(kDomain);
+  std::string bytes(kWitnessDomain);
   internal::AppendField(bytes, context);
   internal::AppendField(bytes, task.ToBytes());
   internal::AppendU64(bytes, number);
@@ -38,7 +35,7 @@ std::string SignedBytes(const WitnessStatement& statement) {
 }
 
 std::string SignedBytes(const SetsStatement& statement) {
-  std::string bytes(kDomain);
+  std::string bytes(kWitnessDomain);
   internal::AppendField(bytes, "session-sets");
   internal::AppendField(bytes, statement.task.ToBytes());
   internal::AppendU64(bytes, statement.session_number);
@@ -77,12 +74,12 @@ absl::StatusOr<Fields> ReadFields(std::string_view what, std::string_view task,
     return absl::InvalidArgumentError(
         StrCat(what, ": its number is 0; they count from 1"));
   }
-  if (milliseconds < 0 || milliseconds > kLatestMilliseconds) {
+  if (milliseconds < 0 || milliseconds > internal::kLatestMilliseconds) {
     return absl::InvalidArgumentError(
         StrCat(what, ": ", milliseconds, " ms is no time"));
   }
   fields.time = absl::FromUnixMillis(milliseconds);
-  if (signature.size() != kSignatureBytes) {
+  if (signature.size() != kWitnessSignatureBytes) {
     return absl::InvalidArgumentError(StrCat(
         what, ": its signature has ", signature.size(), " bytes, not 64"));
   }

@@ -21,7 +21,6 @@ namespace {
 namespace internal = identity_internal;
 
 constexpr size_t kKeyBytes = 32;
-constexpr size_t kSignatureBytes = 64;
 
 const unsigned char* Unsigned(std::string_view bytes) {
   return reinterpret_cast<const unsigned char*>(bytes.data());
@@ -73,7 +72,7 @@ std::string WitnessPublicKey::ToHex() const {
 absl::Status WitnessPublicKey::Verify(std::string_view message,
                                       std::string_view signature) const {
   int result = 0;
-  if (signature.size() == kSignatureBytes) {
+  if (signature.size() == kWitnessSignatureBytes) {
     const internal::MdCtxPtr context(EVP_MD_CTX_new());
     CHECK(context != nullptr &&
           EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr,
@@ -153,12 +152,12 @@ std::string WitnessKey::Sign(std::string_view message) const {
         EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr,
                            handle_.get()) == 1)
       << internal::TakeOpenSslError();
-  std::string signature(kSignatureBytes, '\0');
+  std::string signature(kWitnessSignatureBytes, '\0');
   size_t size = signature.size();
   CHECK(EVP_DigestSign(context.get(),
                        reinterpret_cast<unsigned char*>(signature.data()),
                        &size, Unsigned(message), message.size()) == 1 &&
-        size == kSignatureBytes)
+        size == kWitnessSignatureBytes)
       << internal::TakeOpenSslError();
   return signature;
 }

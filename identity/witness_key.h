@@ -1,6 +1,7 @@
 #ifndef MLEDGE_IDENTITY_WITNESS_KEY_H_
 #define MLEDGE_IDENTITY_WITNESS_KEY_H_
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -19,6 +20,8 @@ struct evp_pkey_st;  // OpenSSL's EVP_PKEY
 // const access from several threads is safe.
 
 namespace mledge {
+
+inline constexpr size_t kWitnessSignatureBytes = 64;
 
 class WitnessPublicKey {
  public:

@@ -65,11 +65,6 @@ std::string DurationText(const Message& message) {
                                   message, type->FindFieldByName("nanos"))));
 }
 
-bool IsDuration(const FieldDescriptor& field) {
-  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
-         field.message_type() == google::protobuf::Duration::descriptor();
-}
-
 // A scalar; `index` is -1 for a singular field.
 std::string ScalarText(const Message& message, const FieldDescriptor* field,
                        int index) {
@@ -147,7 +142,7 @@ void AppendRepeated(const Message& message, const FieldDescriptor* field,
   const Reflection* reflection = message.GetReflection();
   const int size = reflection->FieldSize(message, field);
   if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE ||
-      IsDuration(*field)) {
+      task_internal::IsDuration(*field)) {
     StrAppend(out, " [");
     for (int i = 0; i < size; ++i) {
       StrAppend(out, i == 0 ? "" : ", ", ScalarText(message, field, i));
@@ -173,7 +168,7 @@ void AppendFields(const Message& message, const std::string& indent,
     if (field->is_repeated()) {
       AppendRepeated(message, field, indent, out);
     } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
-               !IsDuration(*field)) {
+               !task_internal::IsDuration(*field)) {
       AppendMessage(message.GetReflection()->GetMessage(message, field),
                     indent + "  ", out);
     } else {

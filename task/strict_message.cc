@@ -35,6 +35,7 @@ using task_internal::EnumValue;
 using task_internal::Expected;
 using task_internal::HexValue;
 using task_internal::IntegerValue;
+using task_internal::IsDuration;
 using task_internal::NumberValue;
 using task_internal::ParseTextTree;
 using task_internal::SuggestName;
@@ -51,11 +52,6 @@ std::vector<std::string> FieldNames(const Descriptor& type) {
 
 std::string Join(std::string_view path, std::string_view name) {
   return path.empty() ? std::string(name) : StrCat(path, ".", name);
-}
-
-bool IsDuration(const FieldDescriptor& field) {
-  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
-         field.message_type() == Duration::descriptor();
 }
 
 // Writes one value to a field: sets it where the field is singular, adds it

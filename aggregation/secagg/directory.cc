@@ -40,27 +40,29 @@ bool IsOfSmallOrder(const AgreementPublicKey& key) {
   return std::find(points.begin(), points.end(), point) != points.end();
 }
 
-absl::Status Refuse(std::string_view what, std::string_view why) {
+absl::Status Malformed(std::string_view what, std::string_view why) {
   return absl::InvalidArgumentError(StrCat(what, ": ", why));
 }
 
 absl::Status CheckGroup(const GroupParameters& group) {
   if (group.devices < kFewestClients) {
-    return Refuse("directory", StrCat("a group of ", group.devices,
-                                      " devices is too small"));
+    return Malformed("directory", StrCat("a group of ", group.devices,
+                                         " devices is too small"));
   }
   if (group.neighbors < 1 || group.neighbors >= group.devices ||
       (!group.full_graph() && group.neighbors % 2 != 0)) {
-    return Refuse("directory", StrCat(group.neighbors, " neighbors among ",
-                                      group.devices, " devices are no graph"));
+    return Malformed("directory",
+                     StrCat(group.neighbors, " neighbors among ", group.devices,
+                            " devices are no graph"));
   }
   if (group.threshold < 1 || group.threshold > group.neighbors) {
-    return Refuse("directory", StrCat("threshold ", group.threshold, " with ",
-                                      group.neighbors, " neighbors"));
+    return Malformed("directory",
+                     StrCat("threshold ", group.threshold, " with ",
+                            group.neighbors, " neighbors"));
   }
   if (group.least_alive < 1 || group.least_alive > group.devices) {
-    return Refuse("directory", StrCat("least alive ", group.least_alive, " of ",
-                                      group.devices, " devices"));
+    return Malformed("directory", StrCat("least alive ", group.least_alive,
+                                         " of ", group.devices, " devices"));
   }
   return absl::OkStatus();
 }
@@ -73,7 +75,7 @@ absl::StatusOr<Leaf> Leaf::Parse(std::string_view bytes, const Offer& offer) {
   v1::SecaggLeaf inner;
   MLEDGE_RETURN_IF_ERROR(
       ParseExactly("leaf", outer.leaf(), kMaximumLeafSize, inner));
-  if (inner.certificates().empty()) return Refuse("leaf", "no certificate");
+  if (inner.certificates().empty()) return Malformed("leaf", "no certificate");
   MLEDGE_ASSIGN_OR_RETURN(
       AgreementPublicKey mask_key,
       AgreementPublicKey::Parse(inner.mask_public_key(), offer.agreement));
@@ -81,21 +83,21 @@ absl::StatusOr<Leaf> Leaf::Parse(std::string_view bytes, const Offer& offer) {
       AgreementPublicKey transport_key,
       AgreementPublicKey::Parse(inner.transport_public_key(), offer.agreement));
   if (mask_key == transport_key) {
-    return Refuse("leaf", "the mask key is also the transport key");
+    return Malformed("leaf", "the mask key is also the transport key");
   }
   if (IsOfSmallOrder(mask_key) || IsOfSmallOrder(transport_key)) {
-    return Refuse("leaf", "a public key of small order");
+    return Malformed("leaf", "a public key of small order");
   }
   const absl::StatusOr<Digest> commitment =
       Digest::FromBytes(inner.self_mask_commitment());
   if (!commitment.ok()) {
-    return Refuse("leaf", "the commitment to the self-mask is no SHA-256");
+    return Malformed("leaf", "the commitment to the self-mask is no SHA-256");
   }
   if (!offer.AllowsBaseVersion(inner.base_version())) {
-    return Refuse("leaf", StrCat("base version ", inner.base_version(),
-                                 ", where the session is about version ",
-                                 offer.current_version(), " and at most ",
-                                 offer.maximum_staleness, " before it"));
+    return Malformed("leaf", StrCat("base version ", inner.base_version(),
+                                    ", where the session is about version ",
+                                    offer.current_version(), " and at most ",
+                                    offer.maximum_staleness, " before it"));
   }
   return Leaf{.bytes = std::string(bytes),
               .signed_bytes = SignedBytes(kLeafContext,
@@ -118,7 +120,7 @@ absl::StatusOr<Directory> Directory::Parse(std::string_view bytes) {
       Digest::FromBytes(message.offer_sha256());
   const absl::StatusOr<Digest> root = Digest::FromBytes(message.merkle_root());
   if (!offer.ok() || !root.ok()) {
-    return Refuse("directory", "the offer's hash or the root is no SHA-256");
+    return Malformed("directory", "the offer's hash or the root is no SHA-256");
   }
   directory.offer_hash = *offer;
   directory.merkle_root = *root;
@@ -126,42 +128,43 @@ absl::StatusOr<Directory> Directory::Parse(std::string_view bytes) {
   directory.groups = message.groups();
   if (directory.devices < kFewestClients || directory.devices > kMostClients ||
       directory.groups < 1 || directory.groups > directory.devices) {
-    return Refuse("directory", StrCat(directory.devices, " devices in ",
-                                      directory.groups, " groups"));
+    return Malformed("directory", StrCat(directory.devices, " devices in ",
+                                         directory.groups, " groups"));
   }
   const uint32_t smaller = directory.devices / directory.groups;
   const uint32_t larger_groups = directory.devices % directory.groups;
   if (message.parameters_size() != (larger_groups == 0 ? 1 : 2)) {
-    return Refuse("directory", StrCat(message.parameters_size(),
-                                      " sets of parameters, but groups of ",
-                                      larger_groups == 0 ? 1 : 2, " sizes"));
+    return Malformed("directory", StrCat(message.parameters_size(),
+                                         " sets of parameters, but groups of ",
+                                         larger_groups == 0 ? 1 : 2, " sizes"));
   }
   for (const v1::SecaggGroupParameters& group : message.parameters()) {
     const bool larger = larger_groups != 0 && directory.parameters.empty();
     directory.parameters.push_back({group.devices(), group.neighbors(),
                                     group.threshold(), group.least_alive()});
     if (group.devices() != smaller + (larger ? 1 : 0)) {
-      return Refuse("directory", "a group's size is not that of equal groups");
+      return Malformed("directory",
+                       "a group's size is not that of equal groups");
     }
     MLEDGE_RETURN_IF_ERROR(CheckGroup(directory.parameters.back()));
   }
   uint64_t counted = 0;
   if (message.versions_size() > static_cast<int>(kMaximumStaleness) + 1) {
-    return Refuse("directory", "too many base versions");
+    return Malformed("directory", "too many base versions");
   }
   for (const v1::SecaggVersionCount& count : message.versions()) {
     if (count.devices() == 0 ||
         (!directory.versions.empty() &&
          count.version() <= directory.versions.back().first)) {
-      return Refuse("directory", "base versions are not in order");
+      return Malformed("directory", "base versions are not in order");
     }
     counted += count.devices();
     directory.versions.emplace_back(count.version(), count.devices());
   }
   if (counted != directory.devices) {
-    return Refuse("directory",
-                  StrCat("base versions of ", counted,
-                         " devices, where there are ", directory.devices));
+    return Malformed("directory",
+                     StrCat("base versions of ", counted,
+                            " devices, where there are ", directory.devices));
   }
   directory.bytes = bytes;
   directory.hash = Sha256Of(bytes);

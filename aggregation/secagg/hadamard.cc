@@ -19,7 +19,7 @@ using secagg_internal::kHadamardBlock;
 using secagg_internal::TransformBlock;
 using secagg_internal::TransformColumns;
 
-constexpr int64_t kMostCoordinates = int64_t{1} << 40;
+constexpr int64_t kMostRotated = int64_t{1} << 40;
 constexpr int64_t kPaddingDivisor = 100;  // at most 1 %
 
 // The signs of one chunk after another, each of which begins at a whole byte of
@@ -87,7 +87,7 @@ void TransformChunk(HadamardSource source, size_t size, float factor,
 
 absl::StatusOr<HadamardRotation> HadamardRotation::Create(int64_t size,
                                                           const Digest& seed) {
-  if (size < 1 || size > kMostCoordinates) {
+  if (size < 1 || size > kMostRotated) {
     return absl::InvalidArgumentError(
         StrCat("a rotation of ", size, " coordinates"));
   }

@@ -7,13 +7,14 @@
 #include <memory>
 
 #include "mledge/aggregation/secagg/suite.h"
+#include "mledge/core/bytes.h"
 #include "mledge/core/logging.h"
 
 namespace mledge::secagg {
 namespace {
 
 constexpr size_t kHashSize = 32;
-constexpr size_t kBlockSize = 64;
+constexpr size_t kHashBlockSize = 64;
 
 // HMAC-SHA256 whose two half-finished digests of the key are kept, so that a
 // message costs no hashing of the key again. One a thread.
@@ -48,8 +49,8 @@ class HmacSha256 {
       Copy(empty_outer_, outer_);
       return;
     }
-    std::array<uint8_t, kBlockSize> block{};
-    if (key.size() > kBlockSize) {
+    std::array<uint8_t, kHashBlockSize> block{};
+    if (key.size() > kHashBlockSize) {
       Start(work_);
       Update(work_, key);
       Finish(std::span(block).first<kHashSize>());
@@ -109,10 +110,6 @@ class HmacSha256 {
 HmacSha256& ThreadHmac() {
   thread_local HmacSha256 hmac;
   return hmac;
-}
-
-std::span<const uint8_t> AsBytes(std::string_view text) {
-  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ using secagg_internal::kMostStreams;
 
 // Bytes of one keystream at a time: large enough that the calls into OpenSSL do
 // not show, small enough that those of kMostStreams stay in the second cache.
-constexpr size_t kBlockSize = 16384;
+constexpr size_t kKeystreamSize = 16384;
 // Of the vector, at a time: stays in the second cache while all masks pass by.
 constexpr int64_t kRangeSize = int64_t{128} << 10;
 
@@ -91,7 +91,7 @@ struct MaskExpander::State {
   struct Stream {
     EVP_CIPHER_CTX* context = nullptr;
     const EVP_CIPHER* cipher = nullptr;  // what the context was made for
-    alignas(64) std::array<uint8_t, kBlockSize> block;
+    alignas(64) std::array<uint8_t, kKeystreamSize> block;
   };
 
   State() {
@@ -133,7 +133,7 @@ struct MaskExpander::State {
 
   template <typename Lane>
   void Add(size_t count, bool subtract, Lane* lanes, size_t size) {
-    constexpr size_t kLanes = kBlockSize / sizeof(Lane);
+    constexpr size_t kLanes = kKeystreamSize / sizeof(Lane);
     std::array<const uint8_t*, kMostStreams> blocks;
     for (size_t i = 0; i < size; i += kLanes) {
       const size_t step = std::min(kLanes, size - i);
@@ -147,7 +147,7 @@ struct MaskExpander::State {
   }
 
   std::array<Stream, kMostStreams> streams;
-  alignas(64) std::array<uint8_t, kBlockSize> zeros{};
+  alignas(64) std::array<uint8_t, kKeystreamSize> zeros{};
 };
 
 MaskExpander::MaskExpander() : state_(std::make_unique<State>()) {}

@@ -7,7 +7,7 @@
 namespace mledge::secagg {
 namespace {
 
-constexpr int64_t kMostCoordinates = int64_t{1} << 40;
+constexpr int64_t kMostPacked = int64_t{1} << 40;
 
 }  // namespace
 
@@ -22,7 +22,7 @@ absl::StatusOr<Modulus> Modulus::Create(int bits) {
 
 absl::StatusOr<ModularVector> ModularVector::Create(Modulus modulus,
                                                     int64_t size) {
-  if (size < 0 || size > kMostCoordinates) {
+  if (size < 0 || size > kMostPacked) {
     return absl::InvalidArgumentError(
         StrCat("a vector of ", size, " coordinates"));
   }

@@ -9,29 +9,29 @@ namespace mledge::secagg {
 namespace {
 
 constexpr int kMostSections = 16;
-constexpr int64_t kMostCoordinates = int64_t{1} << 33;
+constexpr int64_t kMostOffered = int64_t{1} << 33;
 
-absl::Status Refuse(std::string_view field, std::string_view why) {
+absl::Status MalformedOffer(std::string_view field, std::string_view why) {
   return absl::InvalidArgumentError(StrCat("offer: ", field, " ", why));
 }
 
 absl::StatusOr<Digest> ReadDigest(std::string_view field,
                                   std::string_view bytes) {
   absl::StatusOr<Digest> digest = Digest::FromBytes(bytes);
-  if (!digest.ok()) return Refuse(field, "is no SHA-256");
+  if (!digest.ok()) return MalformedOffer(field, "is no SHA-256");
   return digest;
 }
 
 absl::Status ReadVersionLog(const v1::SecaggOffer& message, Offer& offer) {
   if (message.maximum_staleness() > kMaximumStaleness) {
-    return Refuse("maximum_staleness",
-                  StrCat("exceeds ", kMaximumStaleness, " versions"));
+    return MalformedOffer("maximum_staleness",
+                          StrCat("exceeds ", kMaximumStaleness, " versions"));
   }
   offer.maximum_staleness = message.maximum_staleness();
   MLEDGE_ASSIGN_OR_RETURN(offer.version_log,
                           VersionLogHead::FromProto(message.version_log()));
   if (offer.version_log.task != offer.task) {
-    return Refuse("version_log", "is that of another task");
+    return MalformedOffer("version_log", "is that of another task");
   }
   MLEDGE_ASSIGN_OR_RETURN(
       offer.head_before_entries,
@@ -40,8 +40,9 @@ absl::Status ReadVersionLog(const v1::SecaggOffer& message, Offer& offer) {
   const uint64_t needed = std::min<uint64_t>(
       uint64_t{offer.maximum_staleness} + 1, offer.version_log.length);
   if (static_cast<uint64_t>(message.entries_size()) != needed) {
-    return Refuse("entries", StrCat("are ", message.entries_size(), " where ",
-                                    needed, " base versions may take part"));
+    return MalformedOffer(
+        "entries", StrCat("are ", message.entries_size(), " where ", needed,
+                          " base versions may take part"));
   }
   for (const std::string& entry : message.entries()) {
     MLEDGE_ASSIGN_OR_RETURN(offer.entries.emplace_back(),
@@ -54,26 +55,27 @@ absl::Status ReadVersionLog(const v1::SecaggOffer& message, Offer& offer) {
 
 absl::Status ReadSections(const v1::SecaggOffer& message, Offer& offer) {
   if (message.sections().empty() || message.sections_size() > kMostSections) {
-    return Refuse("sections",
-                  StrCat("are ", message.sections_size(), " where 1 to ",
-                         kMostSections, " are expected"));
+    return MalformedOffer(
+        "sections", StrCat("are ", message.sections_size(), " where 1 to ",
+                           kMostSections, " are expected"));
   }
   int64_t coordinates = 0;
   for (const v1::SecaggOffer::Section& section : message.sections()) {
     if (section.length() < 1 ||
-        section.length() > static_cast<uint64_t>(kMostCoordinates)) {
-      return Refuse("sections", "has a section without length or too long");
+        section.length() > static_cast<uint64_t>(kMostOffered)) {
+      return MalformedOffer("sections",
+                            "has a section without length or too long");
     }
     const absl::StatusOr<Modulus> modulus = Modulus::Create(
         static_cast<int>(std::min(section.modulus_bits(), 99u)));
     if (!modulus.ok())
-      return Refuse("sections", ToStdView(modulus.status().message()));
+      return MalformedOffer("sections", ToStdView(modulus.status().message()));
     offer.sections.push_back(
         {static_cast<int64_t>(section.length()), *modulus});
     coordinates += offer.sections.back().length;
   }
-  if (coordinates > kMostCoordinates) {
-    return Refuse("sections", "has too many coordinates in all");
+  if (coordinates > kMostOffered) {
+    return MalformedOffer("sections", "has too many coordinates in all");
   }
   return absl::OkStatus();
 }
@@ -81,18 +83,20 @@ absl::Status ReadSections(const v1::SecaggOffer& message, Offer& offer) {
 absl::Status ReadCohort(const v1::SecaggOffer& message, Offer& offer) {
   constexpr uint32_t kMillion = 1'000'000;
   if (message.corrupt_ppm() >= kMillion || message.dropout_ppm() >= kMillion) {
-    return Refuse("corrupt_ppm or dropout_ppm", "is not below one million");
+    return MalformedOffer("corrupt_ppm or dropout_ppm",
+                          "is not below one million");
   }
   offer.corrupt_fraction = message.corrupt_ppm() / 1e6;
   offer.dropout_fraction = message.dropout_ppm() / 1e6;
   if (message.least_devices() < kFewestClients ||
       message.least_devices() > kMostClients) {
-    return Refuse("least_devices", StrCat("is not between ", kFewestClients,
-                                          " and ", kMostClients));
+    return MalformedOffer(
+        "least_devices",
+        StrCat("is not between ", kFewestClients, " and ", kMostClients));
   }
   if (message.least_alive() < 1 ||
       message.least_alive() > message.least_devices()) {
-    return Refuse("least_alive", "is not between 1 and least_devices");
+    return MalformedOffer("least_alive", "is not between 1 and least_devices");
   }
   offer.least_devices = message.least_devices();
   offer.least_alive = message.least_alive();
@@ -110,7 +114,8 @@ absl::StatusOr<Offer> Read(const v1::SecaggOffer& message, std::string bytes) {
                           AgreementSuiteFromNumber(message.agreement_suite()));
   MLEDGE_ASSIGN_OR_RETURN(offer.cipher,
                           CipherSuiteFromNumber(message.cipher_suite()));
-  if (message.session_number() == 0) return Refuse("session_number", "is 0");
+  if (message.session_number() == 0)
+    return MalformedOffer("session_number", "is 0");
   offer.session_number = message.session_number();
   MLEDGE_ASSIGN_OR_RETURN(offer.task,
                           ReadDigest("task_sha256", message.task_sha256()));
@@ -123,7 +128,7 @@ absl::StatusOr<Offer> Read(const v1::SecaggOffer& message, std::string bytes) {
   constexpr int64_t kMaximumMilliseconds = int64_t{1} << 45;
   if (message.expires_unix_milliseconds() <= 0 ||
       message.expires_unix_milliseconds() > kMaximumMilliseconds) {
-    return Refuse("expires_unix_milliseconds", "is no time");
+    return MalformedOffer("expires_unix_milliseconds", "is no time");
   }
   offer.expires = absl::FromUnixMillis(message.expires_unix_milliseconds());
   MLEDGE_RETURN_IF_ERROR(ReadDigest("nonce", message.nonce()).status());

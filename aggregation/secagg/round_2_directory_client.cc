@@ -13,7 +13,7 @@
 namespace mledge::secagg {
 namespace {
 
-absl::Status Refuse(std::string_view why) {
+absl::Status RefuseDirectory(std::string_view why) {
   return absl::FailedPreconditionError(StrCat("directory: ", why));
 }
 
@@ -24,20 +24,21 @@ absl::Status SecaggClient::CheckDirectory(absl::Time now) {
   const Offer& offer = session_->offer;
   const Directory& directory = *session_->directory;
   const WitnessStatement& witness = *session_->witness;
-  if (directory.offer_hash != offer.hash) return Refuse("is for another offer");
+  if (directory.offer_hash != offer.hash)
+    return RefuseDirectory("is for another offer");
   if (witness.task != offer.task ||
       witness.session_number != offer.session_number ||
       witness.directory != directory.hash) {
-    return Refuse("the registrar's statement is about something else");
+    return RefuseDirectory("the registrar's statement is about something else");
   }
   MLEDGE_RETURN_IF_ERROR(Annotate(
       dependencies_.cryptography->Verify(witness, *dependencies_.registrar),
       "directory"));
   const absl::Duration age = std::max(now - witness.time, witness.time - now);
   if (age > policy_.maximum_lifetime + policy_.clock_tolerance) {
-    return Refuse(StrCat("witnessed ",
-                         absl::FormatTime(witness.time, absl::UTCTimeZone()),
-                         ", which is not now"));
+    return RefuseDirectory(StrCat(
+        "witnessed ", absl::FormatTime(witness.time, absl::UTCTimeZone()),
+        ", which is not now"));
   }
 
   // The device believes its own arithmetic and not the server's threshold.
@@ -47,7 +48,7 @@ absl::Status SecaggClient::CheckDirectory(absl::Time now) {
   for (const GroupParameters& group : directory.parameters) {
     if (group.least_alive < offer.least_alive ||
         group.devices < offer.least_devices) {
-      return Refuse("promises less than the offer");
+      return RefuseDirectory("promises less than the offer");
     }
     MLEDGE_RETURN_IF_ERROR(
         Annotate(CheckParameters(group.devices, group.neighbors,
@@ -57,17 +58,18 @@ absl::Status SecaggClient::CheckDirectory(absl::Time now) {
 
   // Of a group's base versions a device could not know the numbers.
   if (directory.groups > 1 && offer.maximum_staleness > 0) {
-    return Refuse("groups need one base version");
+    return RefuseDirectory("groups need one base version");
   }
   for (const auto& [version, devices] : directory.versions) {
     if (!offer.AllowsBaseVersion(version)) {
-      return Refuse(StrCat("base version ", version, " is not allowed"));
+      return RefuseDirectory(
+          StrCat("base version ", version, " is not allowed"));
     }
     if (version == update_.base_version &&
         devices < policy_.session.least_clients) {
-      return Refuse(StrCat("only ", devices, " devices have base version ",
-                           version, ", where this device demands ",
-                           policy_.session.least_clients));
+      return RefuseDirectory(StrCat(
+          "only ", devices, " devices have base version ", version,
+          ", where this device demands ", policy_.session.least_clients));
     }
   }
   return absl::OkStatus();
@@ -89,8 +91,8 @@ absl::StatusOr<std::vector<NeighborKeys>> SecaggClient::ReadLeaves(
   const bool all = directory.ShowsAllLeaves();
   if (static_cast<size_t>(message.leaves_size()) !=
       neighbors.size() + (all ? 1 : 0)) {
-    return Refuse(StrCat(message.leaves_size(), " leaves for ",
-                         neighbors.size(), " neighbors"));
+    return RefuseDirectory(StrCat(message.leaves_size(), " leaves for ",
+                                  neighbors.size(), " neighbors"));
   }
 
   // Of all leaves the device forms the root itself; of its neighbours' it
@@ -105,7 +107,7 @@ absl::StatusOr<std::vector<NeighborKeys>> SecaggClient::ReadLeaves(
     if (all) {
       if (entry.cohort_index() != shown.size() ||
           !entry.merkle_path().empty()) {
-        return Refuse("leaves are not numbered one by one");
+        return RefuseDirectory("leaves are not numbered one by one");
       }
       if (entry.cohort_index() == session.cohort_index) {
         merkle_leaf.id = dependencies_.signer->id();
@@ -116,7 +118,7 @@ absl::StatusOr<std::vector<NeighborKeys>> SecaggClient::ReadLeaves(
     }
     const uint32_t member = neighbors[next++];
     if (entry.cohort_index() != members[member]) {
-      return Refuse("a leaf of a device that is no neighbor");
+      return RefuseDirectory("a leaf of a device that is no neighbor");
     }
     MLEDGE_ASSIGN_OR_RETURN(Leaf leaf,
                             Leaf::Parse(entry.leaf(), session.offer));
@@ -136,7 +138,7 @@ absl::StatusOr<std::vector<NeighborKeys>> SecaggClient::ReadLeaves(
     const DeviceSecrets::PublicPart& own = session.secrets->Shown();
     if (leaf.mask_key.encoded() == own.mask_key ||
         leaf.transport_key.encoded() == own.transport_key) {
-      return Refuse("a neighbor shows this device's own key");
+      return RefuseDirectory("a neighbor shows this device's own key");
     }
     Neighbor& neighbor = session.neighbors.emplace_back();
     neighbor.member = member;
@@ -152,10 +154,10 @@ absl::StatusOr<std::vector<NeighborKeys>> SecaggClient::ReadLeaves(
   const absl::StatusOr<MerkleTree> tree = MerkleTree::Create(shown);
   if (!tree.ok()) return Annotate(tree.status(), "directory");
   if (tree->root() != directory.merkle_root) {
-    return Refuse("the leaves are not those of the witnessed root");
+    return RefuseDirectory("the leaves are not those of the witnessed root");
   }
   if (VersionCounts(versions.begin(), versions.end()) != directory.versions) {
-    return Refuse(
+    return RefuseDirectory(
         "the base versions that it counts are not those of its leaves");
   }
   return keys;
@@ -187,11 +189,11 @@ absl::Status SecaggClient::OnDirectory(
         [&](const auto& entry) { return entry.leaf() == session.leaf; });
     if (own == message.leaves().end() || message.cohort_index() != 0 ||
         !message.merkle_path().empty()) {
-      return Refuse("this device's own leaf is not in it");
+      return RefuseDirectory("this device's own leaf is not in it");
     }
     session.cohort_index = own->cohort_index();
     if (session.cohort_index >= directory.devices) {
-      return Refuse("leaves are not numbered one by one");
+      return RefuseDirectory("leaves are not numbered one by one");
     }
   } else {
     MLEDGE_RETURN_IF_ERROR(

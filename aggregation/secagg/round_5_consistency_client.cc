@@ -12,7 +12,7 @@
 namespace mledge::secagg {
 namespace {
 
-absl::Status Refuse(std::string_view why) {
+absl::Status RefuseSets(std::string_view why) {
   return absl::FailedPreconditionError(StrCat("sets: ", why));
 }
 
@@ -26,7 +26,7 @@ absl::Status SecaggClient::CheckSetsWitness() const {
       witness.group != session.group || witness.session != session.id ||
       witness.sets != SetsHash(session.id, session.group,
                                session.alive->bytes(), session.dead->bytes())) {
-    return Refuse("the registrar's statement is about something else");
+    return RefuseSets("the registrar's statement is about something else");
   }
   return Annotate(
       dependencies_.cryptography->Verify(witness, *dependencies_.registrar),
@@ -42,14 +42,15 @@ absl::Status SecaggClient::OnSets(const v1::SecaggSetsMessage& message) {
   MLEDGE_ASSIGN_OR_RETURN(
       MemberSet dead, MemberSet::FromBytes("dead", message.dead(), members));
   if (alive.Intersects(dead)) {
-    return Refuse("a member is both alive and dead");
+    return RefuseSets("a member is both alive and dead");
   }
   if (!alive.Contains(session.member)) {
-    return Refuse("this device is not among those alive");
+    return RefuseSets("this device is not among those alive");
   }
   if (alive.Count() < session.parameters().least_alive) {
-    return Refuse(StrCat("only ", alive.Count(), " are alive, where ",
-                         session.parameters().least_alive, " were promised"));
+    return RefuseSets(StrCat("only ", alive.Count(), " are alive, where ",
+                             session.parameters().least_alive,
+                             " were promised"));
   }
   uint32_t alive_neighbors = 0;
   for (const Neighbor& neighbor : session.neighbors) {
@@ -57,18 +58,18 @@ absl::Status SecaggClient::OnSets(const v1::SecaggSetsMessage& message) {
     const bool named =
         alive.Contains(neighbor.member) || dead.Contains(neighbor.member);
     if (named != neighbor.masked) {
-      return Refuse(StrCat("member ", neighbor.member,
-                           neighbor.masked
-                               ? " shared and is neither alive nor dead"
-                               : " is named, but its box was kept back"));
+      return RefuseSets(StrCat("member ", neighbor.member,
+                               neighbor.masked
+                                   ? " shared and is neither alive nor dead"
+                                   : " is named, but its box was kept back"));
     }
   }
   // Fewer could not open this device's self-mask, so an honest server does not
   // ask; a signature would only help one that shows others something else.
   if (alive_neighbors < session.parameters().threshold) {
-    return Refuse(StrCat("only ", alive_neighbors,
-                         " neighbors are alive, where ",
-                         session.parameters().threshold, " are needed"));
+    return RefuseSets(StrCat("only ", alive_neighbors,
+                             " neighbors are alive, where ",
+                             session.parameters().threshold, " are needed"));
   }
   session.alive = std::move(alive);
   session.dead = std::move(dead);

@@ -31,7 +31,7 @@ EVP_CIPHER_CTX* ThreadContext() {
   return context.get();
 }
 
-const EVP_CIPHER* CipherOf(CipherSuite suite) {
+const EVP_CIPHER* AeadOf(CipherSuite suite) {
   return suite == CipherSuite::kAes128Ctr ? EVP_aes_256_gcm()
                                           : EVP_chacha20_poly1305();
 }
@@ -71,7 +71,7 @@ std::string SealShares(CipherSuite suite, const ShareBoxKey& key,
   const auto associated = AssociatedData(address);
   EVP_CIPHER_CTX* context = ThreadContext();
   int count = 0;
-  CHECK(EVP_EncryptInit_ex2(context, CipherOf(suite),
+  CHECK(EVP_EncryptInit_ex2(context, AeadOf(suite),
                             key.bytes(RevealSecret()).data(), nonce,
                             nullptr) == 1 &&
         EVP_EncryptUpdate(context, nullptr, &count, associated.data(),
@@ -106,7 +106,7 @@ absl::StatusOr<SharePair> OpenShares(CipherSuite suite, const ShareBoxKey& key,
   int count = 0;
   std::array<uint8_t, 1> nothing;
   const bool opened =
-      EVP_DecryptInit_ex2(context, CipherOf(suite),
+      EVP_DecryptInit_ex2(context, AeadOf(suite),
                           key.bytes(RevealSecret()).data(), nonce,
                           nullptr) == 1 &&
       EVP_DecryptUpdate(context, nullptr, &count, associated.data(),

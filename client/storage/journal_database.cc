@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "mledge/client/storage/journal_format.h"
+#include "mledge/core/bytes.h"
 #include "mledge/core/file.h"
 #include "mledge/core/secret_random.h"
 #include "mledge/core/status_macros.h"
@@ -39,10 +40,6 @@ absl::Status MakePrivate(const std::string& path) {
   ::close(file);
   return changed == 0 ? absl::OkStatus()
                       : ErrnoToStatus(error, "cannot protect", path);
-}
-
-std::span<const uint8_t> AsBytes(std::string_view text) {
-  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
 }  // namespace

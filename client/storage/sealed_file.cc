@@ -11,6 +11,7 @@
 #include <span>
 #include <utility>
 
+#include "mledge/core/bytes.h"
 #include "mledge/core/file.h"
 #include "mledge/core/secret_random.h"
 #include "mledge/core/status_macros.h"
@@ -24,13 +25,6 @@ constexpr uint64_t kIdSize = 16;
 constexpr uint64_t kHeader = kMagic.size() + kIdSize;
 constexpr uint64_t kPiece = kSealedPieceBytes;
 constexpr uint64_t kSealedPiece = kPiece + StateCipher::kOverhead;
-
-std::span<const uint8_t> AsBytes(std::string_view text) {
-  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
-std::span<uint8_t> AsWritableBytes(std::string& text) {
-  return {reinterpret_cast<uint8_t*>(text.data()), text.size()};
-}
 
 std::string Label(std::string_view purpose, std::string_view id, uint64_t index,
                   bool last) {

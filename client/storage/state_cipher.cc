@@ -10,6 +10,7 @@
 
 #include "mledge/aggregation/secagg/hkdf.h"
 #include "mledge/client/storage/state_key.h"
+#include "mledge/core/bytes.h"
 #include "mledge/core/logging.h"
 #include "mledge/core/secret_random.h"
 #include "mledge/core/strings.h"
@@ -30,10 +31,6 @@ Context NewContext() {
   Context context(EVP_CIPHER_CTX_new());
   CHECK(context != nullptr) << "no memory for a cipher";
   return context;
-}
-
-std::span<const uint8_t> AsBytes(std::string_view text) {
-  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
 int IntSize(size_t size) {

@@ -10,6 +10,9 @@
 
 namespace mledge::identity_internal {
 
+// 9999-12-31: what can be printed.
+inline constexpr int64_t kLatestMilliseconds = 253402300799999;
+
 // 8 bytes, big-endian.
 inline void AppendU64(std::string& out, uint64_t value) {
   for (int shift = 56; shift >= 0; shift -= 8) {

@@ -23,7 +23,7 @@ constexpr std::array<std::string_view, 4> kArchitectures = {
 constexpr int64_t kMaxWidth = 1'000'000;
 constexpr int64_t kImageSide = 28;
 
-absl::Status Invalid(std::string message) {
+absl::Status InvalidArchitecture(std::string message) {
   return absl::InvalidArgumentError(message);
 }
 
@@ -118,7 +118,7 @@ torch::jit::Module BuildFedAvgCnn(uint64_t seed, int64_t outputs) {
 
 absl::Status CheckWidth(std::string_view what, int64_t width) {
   if (width >= 1 && width <= kMaxWidth) return absl::OkStatus();
-  return Invalid(
+  return InvalidArchitecture(
       StrCat(what, " is ", width, ", and has to be between 1 and ", kMaxWidth));
 }
 
@@ -127,28 +127,31 @@ absl::StatusOr<BuiltInModelOptions> Resolve(BuiltInModelOptions options) {
   const std::string& name = options.architecture;
   if (std::find(kArchitectures.begin(), kArchitectures.end(), name) ==
       kArchitectures.end()) {
-    return Invalid(StrCat("there is no built-in architecture \"", name,
-                          "\"; there are ", ArchitectureList()));
+    return InvalidArchitecture(StrCat("there is no built-in architecture \"",
+                                      name, "\"; there are ",
+                                      ArchitectureList()));
   }
   const bool mlp = name == "mlp";
   if (!mlp && !options.hidden.empty()) {
-    return Invalid(
+    return InvalidArchitecture(
         StrCat("hidden is given, but ", name, " has fixed layers: use mlp"));
   }
   if (!mlp && options.regression) {
-    return Invalid(
+    return InvalidArchitecture(
         StrCat("regression is given, but ", name, " learns classes: use mlp"));
   }
   constexpr int64_t kPixels = kImageSide * kImageSide;
   if (options.inputs == 0) {
     if (mlp) {
-      return Invalid("inputs is missing: mlp needs the number of columns");
+      return InvalidArchitecture(
+          "inputs is missing: mlp needs the number of columns");
     }
     options.inputs = kPixels;
   }
   if (name == "fedavg-cnn" && options.inputs != kPixels) {
-    return Invalid(StrCat("inputs is ", options.inputs,
-                          ", and fedavg-cnn takes 28×28 images (784)"));
+    return InvalidArchitecture(
+        StrCat("inputs is ", options.inputs,
+               ", and fedavg-cnn takes 28×28 images (784)"));
   }
   if (options.outputs == 0) options.outputs = 10;
   MLEDGE_RETURN_IF_ERROR(CheckWidth("inputs", options.inputs));
@@ -157,7 +160,8 @@ absl::StatusOr<BuiltInModelOptions> Resolve(BuiltInModelOptions options) {
     MLEDGE_RETURN_IF_ERROR(CheckWidth("a hidden layer's width", width));
   }
   if (!options.regression && options.outputs < 2) {
-    return Invalid("outputs is 1, and a classifier needs at least 2");
+    return InvalidArchitecture(
+        "outputs is 1, and a classifier needs at least 2");
   }
   return options;
 }

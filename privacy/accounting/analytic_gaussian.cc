@@ -14,7 +14,7 @@ using accounting_internal::LogNormalCdf;
 using accounting_internal::MillsRatio;
 using accounting_internal::NormalCdf;
 
-constexpr double kRoundUp = 1 + 1e-12;
+constexpr double kGaussianRoundUp = 1 + 1e-12;
 
 // log δ(ε), by two forms of the same theorem: below zero both terms are the
 // normal density at a (e^ε φ(b) = φ(a)) times Mills' ratio, which keeps every
@@ -69,7 +69,8 @@ absl::Status ValidateEpsilon(double epsilon) {
 absl::StatusOr<double> GaussianDelta(double multiplier, double epsilon) {
   MLEDGE_RETURN_IF_ERROR(ValidateMultiplier(multiplier));
   MLEDGE_RETURN_IF_ERROR(ValidateEpsilon(epsilon));
-  return std::min(1.0, std::exp(LogDelta(1 / multiplier, epsilon)) * kRoundUp);
+  return std::min(
+      1.0, std::exp(LogDelta(1 / multiplier, epsilon)) * kGaussianRoundUp);
 }
 
 absl::StatusOr<double> GaussianEpsilon(double multiplier, double delta) {
@@ -83,7 +84,7 @@ absl::StatusOr<double> GaussianEpsilon(double multiplier, double delta) {
   if (enough(0)) return 0.0;
   double high = mu * mu / 2 + mu;
   while (!enough(high)) high *= 2;
-  return LeastEnough(0, high, enough) * kRoundUp;
+  return LeastEnough(0, high, enough) * kGaussianRoundUp;
 }
 
 absl::StatusOr<double> GaussianMultiplier(double epsilon, double delta) {
@@ -100,7 +101,7 @@ absl::StatusOr<double> GaussianMultiplier(double epsilon, double delta) {
   double high = 1;
   while (!enough(high)) high *= 2;
   while (enough(high / 2)) high /= 2;
-  return LeastEnough(high / 2, high, enough) * kRoundUp;
+  return LeastEnough(high / 2, high, enough) * kGaussianRoundUp;
 }
 
 }  // namespace mledge

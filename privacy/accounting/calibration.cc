@@ -17,7 +17,7 @@ constexpr double kMostMultiplier = 1e9;
 // A result between these shares of the target is taken.
 constexpr double kAccepted = 1 - 2e-4;
 constexpr double kAim = 1 - 1e-4;
-constexpr int kMostSteps = 80;
+constexpr int kMostAttempts = 80;
 
 // A point of the curve, in logarithms: nearly straight over wide ranges.
 struct Point {
@@ -49,7 +49,7 @@ absl::StatusOr<Calibration> Search(const EpsilonOfNoise& epsilon_of,
   Calibration best;
   double next = std::log(start.noise_multiplier);
   double slope = start.slope;
-  for (int step = 0; step < kMostSteps; ++step) {
+  for (int step = 0; step < kMostAttempts; ++step) {
     const double noise = std::exp(next);
     MLEDGE_ASSIGN_OR_RETURN(const double epsilon, epsilon_of(noise));
     // ε may be 0 or infinite; its logarithm is kept finite.

@@ -9,7 +9,6 @@ namespace mledge {
 namespace {
 
 constexpr int64_t kMostSteps = 1'000'000'000;
-constexpr int64_t kMostDevices = int64_t{1} << 40;
 
 absl::Status Refuse(std::string_view what, std::string_view must) {
   return absl::InvalidArgumentError(StrCat("schedule: ", what, "; ", must));
@@ -26,9 +25,9 @@ absl::Status CheckNumbers(const GaussianSchedule& schedule) {
         StrCat("sampling_probability is ", schedule.sampling_probability),
         "it must be greater than 0 and at most 1");
   }
-  if (schedule.population < 0 || schedule.population > kMostDevices) {
+  if (schedule.population < 0 || schedule.population > kMostAccountedDevices) {
     return Refuse(StrCat("population is ", schedule.population),
-                  StrCat("it must be from 1 to ", kMostDevices));
+                  StrCat("it must be from 1 to ", kMostAccountedDevices));
   }
   if (schedule.participations < 0 || schedule.participations > schedule.steps) {
     return Refuse(

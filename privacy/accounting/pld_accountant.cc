@@ -13,6 +13,7 @@
 #include "mledge/privacy/accounting/internal/discrete_smoothing.h"
 #include "mledge/privacy/accounting/internal/gaussian_fold.h"
 #include "mledge/privacy/accounting/internal/loss_source.h"
+#include "mledge/privacy/accounting/internal/special_functions.h"
 
 namespace mledge {
 namespace {
@@ -24,7 +25,7 @@ using accounting_internal::LossSource;
 using accounting_internal::SmoothDiscreteGaussian;
 using accounting_internal::SmoothedGaussian;
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+using accounting_internal::kInfinity;
 // A discrete Gaussian of one coordinate is taken outcome by outcome up to here.
 constexpr double kLargestSigmaByOutcome = 1000;
 

@@ -15,7 +15,6 @@ constexpr double kLeastNoiseMultiplier = 1e-6;
 constexpr double kMostNoiseMultiplier = 1e9;
 constexpr double kMostGridUnits = 1e15;
 constexpr int64_t kMostDimension = int64_t{1} << 40;
-constexpr int64_t kMostDevices = int64_t{1} << 40;
 constexpr int64_t kMostCount = 1'000'000'000'000;
 
 // Range checks that name the kind of event and the parameter.
@@ -141,7 +140,7 @@ absl::Status Validate(const PoissonSampledGaussianEvent& event, int) {
 absl::Status Validate(const SampledWithoutReplacementGaussianEvent& event,
                       int) {
   return Check(event)
-      .Within("population", event.population, 1, kMostDevices)
+      .Within("population", event.population, 1, kMostAccountedDevices)
       .Within("cohort", event.cohort, 1, event.population)
       .NoiseMultiplier(event.noise_multiplier)
       .status();
@@ -174,7 +173,7 @@ absl::Status Validate(const DistributedDiscreteGaussianEvent& event, int) {
       // The bound of Kairouz, Liu, Steinke (2021), Proposition 14, is proven
       // from here on.
       .Within("local_sigma", event.local_sigma, 0.5, kMostGridUnits)
-      .Within("honest_clients", event.honest_clients, 1, kMostDevices)
+      .Within("honest_clients", event.honest_clients, 1, kMostAccountedDevices)
       .Within("dimension", event.dimension, 1, kMostDimension)
       .IntegerSensitivities(event.l2_sensitivity, event.l1_sensitivity)
       .status();

@@ -24,6 +24,10 @@
 
 namespace mledge {
 
+// What a formula is asked about: populations and cohorts beyond this are typing
+// errors.
+inline constexpr int64_t kMostAccountedDevices = int64_t{1} << 40;
+
 // Which data sets are neighbours, the unit being a device.
 enum class Adjacency {
   kAddOrRemoveOne,  // one device more or less

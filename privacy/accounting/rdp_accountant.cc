@@ -12,11 +12,12 @@
 #include "mledge/core/strings.h"
 #include "mledge/privacy/accounting/analytic_gaussian.h"
 #include "mledge/privacy/accounting/internal/gaussian_fold.h"
+#include "mledge/privacy/accounting/internal/special_functions.h"
 
 namespace mledge {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+using accounting_internal::kInfinity;
 constexpr double kLargestOrder = 1e6;
 // More than the arithmetic of a divergence can lose.
 constexpr double kRoundUp = 1 + 1e-11;

@@ -15,7 +15,7 @@ namespace mledge {
 namespace {
 
 // More than summing divergences can lose.
-constexpr double kRoundUp = 1 + 1e-11;
+constexpr double kSumRoundUp = 1 + 1e-11;
 constexpr double kMostUses = 1e12;
 
 // The largest divergence of an order that still is (epsilon, delta), by the
@@ -37,7 +37,7 @@ absl::StatusOr<std::vector<double>> Divergences(
     MLEDGE_ASSIGN_OR_RETURN(const std::vector<double> rdp,
                             RenyiDivergences(leaf, adjacency, orders));
     for (size_t i = 0; i < sum.size(); ++i) {
-      sum[i] += static_cast<double>(uses) * rdp[i] * kRoundUp;
+      sum[i] += static_cast<double>(uses) * rdp[i] * kSumRoundUp;
     }
   }
   return sum;
@@ -86,7 +86,7 @@ absl::StatusOr<double> RdpFilter::Cost(const PrivacyEvent& event,
 absl::StatusOr<bool> RdpFilter::WouldExceed(const PrivacyEvent& event,
                                             int64_t count) const {
   MLEDGE_ASSIGN_OR_RETURN(const double cost, Cost(event, count));
-  return !((spent_ + cost) * kRoundUp <= budget_);
+  return !((spent_ + cost) * kSumRoundUp <= budget_);
 }
 
 absl::Status RdpFilter::Charge(const PrivacyEvent& event, int64_t count) {
@@ -109,7 +109,7 @@ absl::StatusOr<int64_t> RdpFilter::RemainingUses(
   MLEDGE_ASSIGN_OR_RETURN(const double cost, Cost(event, 1));
   if (cost == 0) return static_cast<int64_t>(kMostUses);
   const double uses =
-      std::floor((budget_ / kRoundUp - spent_) / cost * (1 - 1e-14));
+      std::floor((budget_ / kSumRoundUp - spent_) / cost * (1 - 1e-14));
   int64_t count = static_cast<int64_t>(std::clamp(uses, 0.0, kMostUses));
   // The quotient's rounding must not promise one more than `Charge` takes.
   while (count > 0) {

@@ -14,7 +14,7 @@ namespace {
 
 using accounting_internal::LogAdd;
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+using accounting_internal::kInfinity;
 
 std::vector<double> AtEach(std::span<const double> orders,
                            const auto& renyi_at) {

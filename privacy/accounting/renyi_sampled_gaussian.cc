@@ -19,7 +19,7 @@ using accounting_internal::LogFactorial;
 using accounting_internal::LogNormalCdf;
 using accounting_internal::LogSumExp;
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+using accounting_internal::kInfinity;
 
 // log(e^x - 1) for x > 0.
 double LogExpm1(double x) {

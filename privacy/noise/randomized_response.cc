@@ -12,8 +12,8 @@ namespace {
 
 constexpr double kLeastEpsilon = 1e-6;
 constexpr double kMostEpsilon = 30;
-constexpr double kUp = 1 + 0x1p-48;
-constexpr double kDown = 1 - 0x1p-48;
+// More than the arithmetic below can lose.
+constexpr double kSlack = 0x1p-48;
 
 }  // namespace
 
@@ -36,10 +36,11 @@ absl::StatusOr<RandomizedResponse> RandomizedResponse::Create(
   const double odds =
       std::exp(epsilon) / static_cast<double>(categories - 1) * (1 - 0x1p-30);
   if (odds < 1) {
-    return RandomizedResponse(categories, static_cast<uint64_t>(std::ldexp(
-                                              odds / (1 + odds) * kDown, 64)));
+    return RandomizedResponse(
+        categories, static_cast<uint64_t>(
+                        std::ldexp(odds / (1 + odds) * (1 - kSlack), 64)));
   }
-  const double lie = 1 / (1 + odds) * kUp;
+  const double lie = 1 / (1 + odds) * (1 + kSlack);
   return RandomizedResponse(
       categories, 0 - static_cast<uint64_t>(std::ceil(std::ldexp(lie, 64))));
 }

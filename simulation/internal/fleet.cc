@@ -21,7 +21,7 @@ uint64_t Surcharge(const v1::SignedMessage& message) {
   return ChargedSize(message) - message.ByteSizeLong();
 }
 
-uint64_t ChargedSize(const v1::CheckInResponse& answer) {
+uint64_t SizeOnTheWire(const v1::CheckInResponse& answer) {
   uint64_t size = answer.ByteSizeLong();
   if (!answer.has_assignment()) return size;
   size += Surcharge(answer.assignment().version_statement());
@@ -31,7 +31,7 @@ uint64_t ChargedSize(const v1::CheckInResponse& answer) {
   return size;
 }
 
-uint64_t ChargedSize(const v1::CheckInRequest& request) {
+uint64_t SizeOnTheWire(const v1::CheckInRequest& request) {
   uint64_t size = request.ByteSizeLong();
   for (const v1::SignedMessage& head : request.ledger_heads()) {
     size += Surcharge(head);
@@ -178,7 +178,8 @@ void Fleet::Do(int64_t device, SendCheckIn effect) {
 void Fleet::CheckIn(int64_t device, CallId call,
                     std::shared_ptr<const v1::CheckInRequest> request) {
   const uint32_t generation = devices_[device].generation;
-  const absl::Time arrives = queue_->now() + Up(device, ChargedSize(*request));
+  const absl::Time arrives =
+      queue_->now() + Up(device, SizeOnTheWire(*request));
   queue_->Push(
       arrives, [this, device, call, generation, request = std::move(request)] {
         if (devices_[device].generation != generation) return;
@@ -186,7 +187,7 @@ void Fleet::CheckIn(int64_t device, CallId call,
             queue_->now(), PeerOf(device), *request,
             [this, device, call,
              generation](absl::StatusOr<v1::CheckInResponse> answer) {
-              const uint64_t bytes = answer.ok() ? ChargedSize(*answer) : 0;
+              const uint64_t bytes = answer.ok() ? SizeOnTheWire(*answer) : 0;
               const absl::Time time = queue_->now() + Down(device, bytes);
               queue_->Push(time, [this, device, call, generation,
                                   answer = std::move(answer)] {

@@ -9,7 +9,7 @@
 namespace mledge::task_internal {
 namespace {
 
-constexpr int64_t kMostDevices = 10'000'000'000;
+constexpr int64_t kLargestPopulation = 10'000'000'000;
 constexpr double kLargestNoise = 1e6;
 constexpr double kLargestClipNorm = 1e30;  // float32 holds it
 constexpr int64_t kMostBuffers = 8;
@@ -48,7 +48,8 @@ void ValidateClaim(const v1::Task& task, v1::Privacy* privacy,
                    Problems* problems) {
   const int64_t population = privacy->population_size();
   const bool has_population = problems->Require(
-      population >= 1 && population <= kMostDevices, "privacy.population_size",
+      population >= 1 && population <= kLargestPopulation,
+      "privacy.population_size",
       StrCat("is ", population,
              "; write how many devices may ever take part, such as 1000000"));
   problems->Require(

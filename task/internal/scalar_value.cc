@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_replace.h"
+#include "google/protobuf/duration.pb.h"
 #include "mledge/core/strings.h"
 #include "mledge/task/internal/nearest_name.h"
 
@@ -121,6 +122,12 @@ absl::StatusOr<std::string> HexValue(const TextNode& node) {
     if (!absl::ascii_isxdigit(c)) return wrong();
   }
   return absl::HexStringToBytes(node.scalar);
+}
+
+bool IsDuration(const google::protobuf::FieldDescriptor& field) {
+  return field.cpp_type() ==
+             google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE &&
+         field.message_type() == google::protobuf::Duration::descriptor();
 }
 
 absl::StatusOr<absl::Duration> DurationValue(const TextNode& node) {

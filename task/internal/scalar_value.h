@@ -44,6 +44,8 @@ absl::StatusOr<bool> BoolValue(const TextNode& node);
 absl::StatusOr<std::string> TextValue(const TextNode& node);
 // Bytes from hexadecimal digits.
 absl::StatusOr<std::string> HexValue(const TextNode& node);
+// Whether values of `field` are written as durations.
+bool IsDuration(const google::protobuf::FieldDescriptor& field);
 // Finite; "90s", "10m", "1h30m", "250ms".
 absl::StatusOr<absl::Duration> DurationValue(const TextNode& node);
 

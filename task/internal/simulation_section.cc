@@ -8,7 +8,7 @@
 namespace mledge::task_internal {
 namespace {
 
-constexpr int64_t kMostDevices = 10'000'000;
+constexpr int64_t kMostSimulatedDevices = 10'000'000;
 
 void ValidatePartition(v1::Simulation* simulation, Problems* problems) {
   const std::string path = "simulation.partition";
@@ -61,12 +61,12 @@ void ValidateDevices(const v1::Task& task, Problems* problems) {
                       "follows from the column's values; leave it out");
     return;
   }
-  if (!problems->Require(
-          simulation.devices() >= 1 && simulation.devices() <= kMostDevices,
-          "simulation.devices",
-          StrCat("is ", simulation.devices(),
-                 "; write how many devices the fleet has (1 to ", kMostDevices,
-                 ")"))) {
+  if (!problems->Require(simulation.devices() >= 1 &&
+                             simulation.devices() <= kMostSimulatedDevices,
+                         "simulation.devices",
+                         StrCat("is ", simulation.devices(),
+                                "; write how many devices the fleet has (1 to ",
+                                kMostSimulatedDevices, ")"))) {
     return;
   }
   problems->Require(
@@ -114,12 +114,12 @@ void ValidateNoiseCohort(const v1::Task& task, v1::Simulation* simulation,
   if (simulation->noise_cohort() == 0) simulation->set_noise_cohort(size);
   problems->Require(
       simulation->noise_cohort() >= size &&
-          simulation->noise_cohort() <= kMostDevices,
+          simulation->noise_cohort() <= kMostSimulatedDevices,
       "simulation.noise_cohort",
       StrCat("is ", simulation->noise_cohort(),
              "; write the size of a round in the deployment, from "
              "cohort.size, which is ",
-             size, ", to ", kMostDevices));
+             size, ", to ", kMostSimulatedDevices));
 }
 
 }  // namespace

@@ -19,7 +19,7 @@
 namespace mledge {
 namespace {
 
-absl::Status Invalid(std::string message) {
+absl::Status InvalidPackage(std::string message) {
   return absl::InvalidArgumentError(message);
 }
 
@@ -28,9 +28,10 @@ absl::Status CheckInput(const TensorSpec& input) {
   int64_t elements = 1;
   for (const int64_t extent : input.shape) {
     if (extent < 1 || extent > kMaxElements / elements) {
-      return Invalid(StrCat("the input's shape has the extent ", extent,
-                            ": give one example's shape, without the batch "
-                            "dimension"));
+      return InvalidPackage(
+          StrCat("the input's shape has the extent ", extent,
+                 ": give one example's shape, without the batch "
+                 "dimension"));
     }
     elements *= extent;
   }
@@ -57,9 +58,10 @@ absl::Status Freeze(const std::vector<std::string>& names,
       }
     }
     if (!found) {
-      return Invalid(StrCat("frozen names \"", name,
-                            "\", and the model has no parameter, buffer or "
-                            "module of that name"));
+      return InvalidPackage(
+          StrCat("frozen names \"", name,
+                 "\", and the model has no parameter, buffer or "
+                 "module of that name"));
     }
   }
   return absl::OkStatus();
@@ -89,9 +91,10 @@ absl::StatusOr<ParameterVector> ReadValues(
   }
   for (const ParameterEntry& entry : vector.layout()->entries()) {
     if (FindNonFinite(vector.values(entry))) {
-      return Invalid(StrCat("\"", entry.name,
-                            "\" has values that are infinite or not a number: "
-                            "export the model again"));
+      return InvalidPackage(
+          StrCat("\"", entry.name,
+                 "\" has values that are infinite or not a number: "
+                 "export the model again"));
     }
   }
   return vector;
@@ -159,27 +162,27 @@ absl::Status CheckOutput(const ModelPackage& package,
                          const std::vector<int64_t>& found) {
   TensorSpec actual{.shape = found};
   if (package.output.element_count() != actual.element_count()) {
-    return Invalid(StrCat(
+    return InvalidPackage(StrCat(
         "the output is said to have ", package.output.element_count(),
         " values an example, and the model gives ", actual.element_count()));
   }
   if (package.loss == Loss::kBinaryCrossEntropy &&
       actual.element_count() != 1) {
-    return Invalid(
+    return InvalidPackage(
         StrCat("binary cross entropy needs one output an example, "
                "and the model gives ",
                actual.element_count(), ": use cross entropy"));
   }
   if (package.loss == Loss::kCrossEntropy &&
       (found.size() != 1 || found[0] < 2)) {
-    return Invalid(
+    return InvalidPackage(
         "cross entropy needs one output for each class, as [batch, classes] "
         "with at least 2 classes");
   }
   const bool regression = package.loss == Loss::kMeanSquaredError;
   if (regression != (package.metric == Metric::kMeanSquaredError)) {
-    return Invalid(StrCat("the metric ", MetricName(package.metric),
-                          " does not fit the loss"));
+    return InvalidPackage(StrCat("the metric ", MetricName(package.metric),
+                                 " does not fit the loss"));
   }
   return absl::OkStatus();
 }

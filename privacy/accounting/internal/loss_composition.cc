@@ -13,8 +13,6 @@
 namespace mledge::accounting_internal {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
 // The upper part of the distribution of the sum: weight[i] e^log_scale is the
 // probability of the loss (first + i) step, tilting undone at the plan's
 // centre.

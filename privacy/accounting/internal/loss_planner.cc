@@ -5,10 +5,11 @@
 #include <limits>
 #include <utility>
 
+#include "mledge/privacy/accounting/internal/special_functions.h"
+
 namespace mledge::accounting_internal {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Points of the coarse grid on which tilt and window are planned.
 constexpr double kPlanningPoints = 1024;
 // Points of the finest grid, and of the longest transform.

@@ -10,8 +10,6 @@
 namespace mledge::accounting_internal {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
 Probability NormalAt(double x) {
   if (x <= 0) {
     const double below = NormalCdf(x);

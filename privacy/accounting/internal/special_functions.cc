@@ -9,7 +9,6 @@
 namespace mledge::accounting_internal {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kInvSqrt2 = 1 / std::numbers::sqrt2;
 const double kSqrtHalfPi = std::sqrt(std::numbers::pi / 2);
 // log(sqrt(2π))

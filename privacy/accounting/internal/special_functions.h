@@ -2,12 +2,15 @@
 #define MLEDGE_PRIVACY_ACCOUNTING_INTERNAL_SPECIAL_FUNCTIONS_H_
 
 #include <cstdint>
+#include <limits>
 #include <span>
 
 // Functions of probability that the standard library lacks. Relative accuracy
 // about 1e-13 over the whole range, tails included. Thread-safe.
 
 namespace mledge::accounting_internal {
+
+inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // P(Z <= x) of a standard normal Z; small for very negative x, without
 // cancellation.
