@@ -59,7 +59,14 @@ function(mledge_test name)
   if(ARG_LIBTORCH)
     _mledge_use_libtorch(${target})
   endif()
-  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests/bin")
+  _mledge_group_test(${target} ${ARG_LABEL} labels)
+  # gRPC's users are compiled with -pthread, and a precompiled header must be compiled as they are.
+  if(NOT ARG_LIBTORCH AND NOT "grpc" IN_LIST labels)
+    _mledge_precompile(${target} mledge_test_pch GTest::gmock "${MLEDGE_TEST_HEADERS}" ${MLEDGE_TEST_OPTIONS})
+    target_compile_options(${target} PRIVATE ${MLEDGE_TEST_OPTIONS})
+  endif()
+  # Each test stands for itself: the product's sources are what is compiled by the batch (CMAKE_UNITY_BUILD).
+  set_target_properties(${target} PROPERTIES UNITY_BUILD OFF RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests/bin")
   add_test(NAME ${name} COMMAND ${target} WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
@@ -68,7 +75,6 @@ function(mledge_test name)
     # Up to ten times slower; a test that hangs is still found.
     math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 5")
   endif()
-  _mledge_group_test(${target} ${ARG_LABEL} labels)
   set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT ${ARG_TIMEOUT}
                        ENVIRONMENT "MLEDGE_BIN_DIR=${PROJECT_BINARY_DIR}/bin;MLEDGE_SOURCE_DIR=${PROJECT_SOURCE_DIR};TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/tsan_suppressions.txt")
 endfunction()
@@ -84,17 +90,30 @@ endfunction()
 # LibTorch's headers cost some fifteen seconds a file: one precompiled header serves every target that uses them.
 function(_mledge_use_libtorch target)
   target_link_libraries(${target} PRIVATE mledge::libtorch)
-  if(NOT TARGET mledge_libtorch_pch)
-    file(GENERATE OUTPUT "${PROJECT_BINARY_DIR}/libtorch_pch.cc" CONTENT "// Compiles LibTorch's headers once.\n")
-    add_library(mledge_libtorch_pch OBJECT "${PROJECT_BINARY_DIR}/libtorch_pch.cc")
-    target_link_libraries(mledge_libtorch_pch PRIVATE mledge::libtorch Threads::Threads)
-    set_target_properties(mledge_libtorch_pch PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-    target_compile_options(mledge_libtorch_pch PRIVATE -fPIC)
-    target_precompile_headers(mledge_libtorch_pch PRIVATE <torch/script.h> <torch/torch.h>)
+  _mledge_precompile(${target} mledge_libtorch_pch mledge::libtorch "<torch/script.h>;<torch/torch.h>")
+endfunction()
+
+# What nearly every test includes; a third of what it takes to compile one.
+set(MLEDGE_TEST_HEADERS <gmock/gmock.h> <gtest/gtest.h> <functional> <map> <memory> <optional> <string> <vector>
+    "<absl/status/statusor.h>" "<absl/strings/str_cat.h>" "<absl/time/time.h>")
+
+# A fifth less to compile; what takes time when a test runs is the product.
+set(MLEDGE_TEST_OPTIONS $<$<CONFIG:Release>:-O1>)
+
+# Lets `target` use the precompiled `headers` of `library`, held by the target `pch`, which is made on first use,
+# compiled with the options that may follow.
+function(_mledge_precompile target pch library headers)
+  if(NOT TARGET ${pch})
+    file(GENERATE OUTPUT "${PROJECT_BINARY_DIR}/${pch}.cc" CONTENT "// Compiles headers once.\n")
+    add_library(${pch} OBJECT "${PROJECT_BINARY_DIR}/${pch}.cc")
+    target_link_libraries(${pch} PRIVATE ${library} Threads::Threads)
+    set_target_properties(${pch} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(${pch} PRIVATE -fPIC ${ARGN})
+    target_precompile_headers(${pch} PRIVATE ${headers})
   endif()
   target_link_libraries(${target} PRIVATE Threads::Threads)
   # A precompiled header is taken only by files with the same code-model flags.
   set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
   target_compile_options(${target} PRIVATE -fPIC)
-  target_precompile_headers(${target} REUSE_FROM mledge_libtorch_pch)
+  target_precompile_headers(${target} REUSE_FROM ${pch})
 endfunction()
