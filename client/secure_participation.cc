@@ -141,6 +141,12 @@ void SecureParticipation::OnSecagg(Turn& turn,
   }
   if (!message.has_offer()) {
     if (in_session_) {
+      if (message.has_signatures()) {
+        turn.Say(StrCat("Secure aggregation of assignment ", assignment_id_,
+                        " (task ", task_id_, "): asked to unmask session ",
+                        client_->session_number(), " of step ",
+                        inputs_.base_version));
+      }
       Apply(turn, client_->OnMessage(turn.now, message));
     } else if (!message.has_outcome() && !told_to_leave_) {
       // Of a session that this device has left, perhaps before a restart:

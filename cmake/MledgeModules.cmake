@@ -46,10 +46,11 @@ function(mledge_executable name)
   install(TARGETS ${name} RUNTIME DESTINATION bin)
 endfunction()
 
-# mledge_test(core/parameters LABEL unit SOURCES ... DEPS ... [LIBTORCH] [TIMEOUT seconds])
-# Label: unit, property, statistical, fault or integration. One ctest entry per program.
+# mledge_test(core/parameters LABEL unit SOURCES ... DEPS ... [LIBTORCH] [TIMEOUT seconds] [SHARDS n])
+# Label: unit, property, statistical, fault or integration. One ctest entry per program; with SHARDS n
+# (at least 2) as many, which share its tests and can run side by side.
 function(mledge_test name)
-  cmake_parse_arguments(ARG "LIBTORCH" "LABEL;TIMEOUT" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "LIBTORCH" "LABEL;TIMEOUT;SHARDS" "SOURCES;DEPS" ${ARGN})
   if(NOT ARG_LABEL MATCHES "^(unit|property|statistical|fault|integration)$")
     message(FATAL_ERROR "mledge_test(${name}): LABEL must be unit, property, statistical, fault or integration")
   endif()
@@ -67,7 +68,6 @@ function(mledge_test name)
   endif()
   # Each test stands for itself: the product's sources are what is compiled by the batch (CMAKE_UNITY_BUILD).
   set_target_properties(${target} PROPERTIES UNITY_BUILD OFF RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests/bin")
-  add_test(NAME ${name} COMMAND ${target} WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
@@ -75,8 +75,28 @@ function(mledge_test name)
     # Up to ten times slower; a test that hangs is still found.
     math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 5")
   endif()
-  set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT ${ARG_TIMEOUT}
-                       ENVIRONMENT "MLEDGE_BIN_DIR=${PROJECT_BINARY_DIR}/bin;MLEDGE_SOURCE_DIR=${PROJECT_SOURCE_DIR};TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/tsan_suppressions.txt")
+  set(environment
+      "MLEDGE_BIN_DIR=${PROJECT_BINARY_DIR}/bin"
+      "MLEDGE_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
+      "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/tsan_suppressions.txt")
+  set(entries ${name})
+  if(ARG_SHARDS)
+    list(TRANSFORM entries APPEND "_1")
+    foreach(shard RANGE 2 ${ARG_SHARDS})
+      list(APPEND entries ${name}_${shard})
+    endforeach()
+  endif()
+  set(shard 0)
+  foreach(entry IN LISTS entries)
+    add_test(NAME ${entry} COMMAND ${target} WORKING_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+    set(sharding "")
+    if(ARG_SHARDS)
+      set(sharding "GTEST_TOTAL_SHARDS=${ARG_SHARDS}" "GTEST_SHARD_INDEX=${shard}")
+      math(EXPR shard "${shard} + 1")
+    endif()
+    set_tests_properties(${entry} PROPERTIES LABELS "${labels}" TIMEOUT ${ARG_TIMEOUT}
+                         ENVIRONMENT "${environment};${sharding}")
+  endforeach()
 endfunction()
 
 function(_mledge_link_folder target folder out_include_dir)

@@ -135,6 +135,8 @@ class SecaggClient {
 
   bool finished() const { return state_ == State::kFinished; }
   bool update_spent() const { return update_spent_; }
+  // Of the newest session of this task that this device has joined; 0: none.
+  uint64_t session_number() const { return journal_.session_number(); }
   // Boxes of this session that did not open: their senders are at fault, or
   // whoever delivered them.
   int64_t boxes_refused() const { return boxes_refused_; }

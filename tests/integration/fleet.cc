@@ -61,12 +61,16 @@ std::string Fleet::WriteCoordinatorConfig(const std::string& listen) {
 }
 
 bool Fleet::StartCoordinator(const std::vector<std::string>& environment) {
+  LaunchCoordinator(environment);
+  return WaitForAddress(coordinator_.get(), "mledge-coordinator", &address_);
+}
+
+void Fleet::LaunchCoordinator(const std::vector<std::string>& environment) {
   coordinator_.reset();
   coordinator_ = std::make_unique<ChildProcess>(
       "mledge-coordinator",
       std::vector<std::string>{WriteCoordinatorConfig(address_)},
       PathOf(StrCat("logs/coordinator-", runs_++)), environment);
-  return WaitForAddress(coordinator_.get(), "mledge-coordinator", &address_);
 }
 
 bool Fleet::StartRegistrar() {
@@ -147,7 +151,7 @@ void Fleet::StartAgent(Role role, const std::string& id,
       << "\nstate_directory: " << PathOf("state-" + id)
       << "\ntrusted_operators: [alice]\n"
       << "trusted_model_signers: [sam]\n"
-      << "maximum_check_in_interval: 1s\n"
+      << "maximum_check_in_interval: " << check_in_interval_ << "\n"
       << RegistrarLines(/*with_address=*/false)
       << (registrar_ == nullptr ? ""
                                 : "secure_aggregation: {least_devices: 3, "

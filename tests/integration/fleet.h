@@ -29,10 +29,18 @@ class Fleet {
   // (and the log among gtest's failures) when it does not come up.
   // `environment`: "NAME=value" for it alone.
   bool StartCoordinator(const std::vector<std::string>& environment = {});
+  // The same without a wait: it may end before it has come up. Precondition:
+  // one has come up before.
+  void LaunchCoordinator(const std::vector<std::string>& environment = {});
   // Instead: the test runs one itself, there.
   void UseCoordinator(const std::string& address) { address_ = address; }
   // Lines for the configuration of agents that are started from then on.
   void AddToDevices(const std::string& lines) { device_lines_ += lines; }
+  // Of agents that are started from then on, which so soon look for a
+  // coordinator that was away.
+  void SetCheckInInterval(const std::string& interval) {
+    check_in_interval_ = interval;
+  }
   void StartDevice(const std::string& id);
   void StartEvaluator();
   // "device-0", "device-1", …, and the evaluator.
@@ -89,6 +97,7 @@ class Fleet {
   std::string address_ = "127.0.0.1:0";
   std::string registrar_address_ = "127.0.0.1:0";
   std::string device_lines_;
+  std::string check_in_interval_ = "1s";
   int runs_ = 0;
 };
 

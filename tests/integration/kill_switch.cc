@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstring>
+
 #include "mledge/core/logging.h"
 #include "mledge/core/strings.h"
 
@@ -25,9 +27,15 @@ KillSwitch::KillSwitch(const std::string& path, const std::string& folder)
 
 KillSwitch::~KillSwitch() { munmap(state_, sizeof(KillSwitchState)); }
 
-void KillSwitch::KillAfter(int64_t operations) {
+void KillSwitch::KillAt(const Moment& moment) {
+  CHECK(moment.after.size() < sizeof(state_->after)) << moment.after;
+  CHECK(moment.before.size() < sizeof(state_->before)) << moment.before;
   state_->died_before[0] = '\0';
-  state_->left = operations;
+  state_->first_passed[0] = '\0';
+  std::strcpy(state_->after, moment.after.c_str());
+  std::strcpy(state_->before, moment.before.c_str());
+  state_->passed = 0;
+  state_->left = moment.spared;
 }
 
 }  // namespace mledge

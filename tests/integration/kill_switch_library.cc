@@ -2,8 +2,10 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -30,14 +32,22 @@ mledge::KillSwitchState* MapState() {
 void Before(const char* operation, const char* path) {
   static mledge::KillSwitchState* const state = MapState();
   static const char* const folder = std::getenv("MLEDGE_KILL_SWITCH_FOLDER");
-  if (state == nullptr || folder == nullptr ||
-      strncmp(path, folder, strlen(folder)) != 0) {
+  if (state == nullptr || folder == nullptr) return;
+  const size_t size = strlen(folder);
+  if (strncmp(path, folder, size) != 0 ||
+      (path[size] != '/' && path[size] != '\0')) {
     return;
   }
-  ++state->operations;
-  if (state->left < 0 || state->left.fetch_sub(1) != 0) return;
-  snprintf(state->died_before, sizeof(state->died_before), "%s %s", operation,
-           path);
+  if (state->left < 0) return;
+  char told[sizeof(state->died_before)];
+  snprintf(told, sizeof(told), "%s %s", operation, path + size);
+  const bool counts = state->after[0] == '\0' || state->passed > 0;
+  if (fnmatch(state->after, told, 0) == 0 && state->passed.fetch_add(1) == 0) {
+    memcpy(state->first_passed, told, sizeof(told));
+  }
+  if (!counts || fnmatch(state->before, told, 0) != 0) return;
+  if (state->left.fetch_sub(1) != 0) return;
+  memcpy(state->died_before, told, sizeof(told));
   kill(getpid(), SIGKILL);
   pause();
 }
@@ -108,6 +118,18 @@ int rename(const char* from, const char* to) noexcept {
   static const auto next = Next<decltype(rename)>("rename");
   Before("rename", to);
   return next(from, to);
+}
+
+int mkdir(const char* path, mode_t mode) noexcept {
+  static const auto next = Next<decltype(mkdir)>("mkdir");
+  Before("mkdir", path);
+  return next(path, mode);
+}
+
+int remove(const char* path) noexcept {
+  static const auto next = Next<decltype(remove)>("remove");
+  Before("unlink", path);
+  return next(path);
 }
 
 int unlink(const char* path) noexcept {

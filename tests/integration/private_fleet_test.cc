@@ -164,7 +164,8 @@ class OlderCopyTest : public PrivateFleetTest {
     EXPECT_EQ(Summary().version(), copied_version_);
   }
 
-  static constexpr int kRounds = 8;
+  // More than pass between two looks at the version.
+  static constexpr int kRounds = 40;
   const std::string yesterday_ = fleet_.PathOf("yesterday");
   int64_t copied_version_ = 0;
 };
