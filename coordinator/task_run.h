@@ -172,6 +172,9 @@ class TaskRun {
   absl::Time NextTime() const;
   Effects Cancel(absl::Time now);
 
+  // A device shows that the newest head it knows is one of this ledger's: a
+  // round that was taken up with updates goes on, if the head is new enough.
+  Effects LedgerIsKnown(absl::Time now, const LedgerHead& known);
   // Devices know a head that the ledger of this private task lacks: it was
   // restored from a copy. Nothing goes on until an operator adopts that head.
   Effects LedgerIsBehind(absl::Time now, const LedgerHead& lost);
@@ -204,6 +207,9 @@ class TaskRun {
   // noise where that is in the update.
   void CountParticipation(absl::Time now, const AssignmentId& id,
                           bool first_of_round, Effects& effects);
+  // Of a round that was taken up with updates: its sum may have been noised
+  // after this state was copied, by whoever went on from there.
+  void AwaitLedgerHead();
   // Round and step are those of the round under way.
   void Charge(absl::Time now, TaskPrivacy::Sum sum, Effects& effects);
   // Of a round that starts, or goes on after a restart.
@@ -254,6 +260,9 @@ class TaskRun {
   std::optional<TaskPrivacy> privacy_;
   SecretRandom* const coins_;
   int64_t last_sequence_ = 0;
+  // Until a device shows this entry's head or a later one of the ledger, the
+  // sum of the round under way is not noised (AwaitLedgerHead).
+  std::optional<int64_t> awaited_entry_;
 
   std::unique_ptr<Round> round_;  // null between rounds
   std::vector<std::unique_ptr<EvaluationSession>> evaluations_;

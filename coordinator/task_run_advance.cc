@@ -48,7 +48,8 @@ std::optional<Job> TaskRun::JobOfRound(Effects& effects) {
   AggregationSession& session = round_->session();
   const RoundNumber number = round_->plan().round;
   const VersionNumber base_version = round_->plan().base_version;
-  if (round_->state() == Round::State::kClosing && round_->sum_is_complete()) {
+  if (round_->state() == Round::State::kClosing && round_->sum_is_complete() &&
+      !awaited_entry_.has_value()) {
     const absl::Status legal = round_->BeginPublishing();
     CHECK(legal.ok()) << legal;
   }
@@ -107,6 +108,7 @@ void TaskRun::EndRound(absl::Time now, Effects& effects) {
   }
   finished_ = round_->assignments();
   round_.reset();
+  awaited_entry_.reset();
   retry_at_ = absl::InfinitePast();
   // They had their part in the round that is over, and may be in the next.
   for (auto& [device, benched] : std::exchange(benched_, {})) {
@@ -294,6 +296,7 @@ Effects TaskRun::Restore(absl::Time now, Restored restored) {
                                           record.started_at, record.deadline),
                                 std::move(of_round), restored.saved);
     checkpoint_slot_ = 1 - restored.saved_slot;
+    AwaitLedgerHead();
   }
   for (const VersionRecord& version : restored.versions) {
     const absl::Time deadline =

@@ -1,5 +1,6 @@
 // The part of TaskRun that private tasks need: who may still take part, what a
 // sum costs, and a ledger that was restored from a copy.
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -35,6 +36,19 @@ std::string TaskRun::Hindrance() const {
         " or went another way: this state directory is an older copy. Restore "
         "the newest one, or let `mledge privacy adopt ",
         plan_.task.value(), "` count what was lost as spent");
+  }
+  if (awaited_entry_.has_value()) {
+    return StrCat(
+        "round ", round_->plan().round.value(),
+        " was taken up at this start with updates, and its sum is not noised "
+        "before a device shows that it knows no newer entry of the privacy "
+        "ledger than ",
+        *awaited_entry_,
+        ": if this state directory were an older copy, another noise could "
+        "have "
+        "been added to the same sum. It goes on by itself when a device of "
+        "this "
+        "round checks in");
   }
   if (round_ != nullptr || RoundsAreDone() ||
       candidates_.size() >= plan_.minimum_waiting) {
@@ -98,6 +112,33 @@ absl::StatusOr<Effects> TaskRun::UnmaskingIsDue(
             .devices = static_cast<int64_t>(devices.size())},
            effects);
   }
+  return effects;
+}
+
+void TaskRun::AwaitLedgerHead() {
+  if (!privacy_.has_value() || !privacy_->plan().charged_with_version) return;
+  const bool holds_updates =
+      std::any_of(round_->assignments().begin(), round_->assignments().end(),
+                  [](const auto& assignment) {
+                    return assignment.second.record().state ==
+                           AssignmentState::kAcknowledged;
+                  });
+  if (!holds_updates) return;
+  // The round's devices know the last entry before it; what this start has
+  // appended, nobody does.
+  for (const v1::LedgerEntry& entry : privacy_->ledger().entries()) {
+    if (!entry.has_not_private()) awaited_entry_ = entry.sequence();
+  }
+}
+
+Effects TaskRun::LedgerIsKnown(absl::Time now, const LedgerHead& known) {
+  Effects effects;
+  if (ended() || paused() || !awaited_entry_.has_value() ||
+      known.sequence < *awaited_entry_) {
+    return effects;
+  }
+  awaited_entry_.reset();
+  Advance(now, effects);
   return effects;
 }
 

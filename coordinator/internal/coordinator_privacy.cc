@@ -73,7 +73,7 @@ void CoordinatorImpl::NoteLedgerHeads(DeviceRegistry::Entry& entry,
   entry.ledger_heads.clear();
   int noted = 0;
   for (const v1::SignedMessage& shown : request.ledger_heads()) {
-    if (++noted > kMostLedgerHeads) return;
+    if (++noted > kMostLedgerHeads) break;
     v1::LedgerHead message;
     if (!message.ParseFromString(shown.payload())) continue;
     const absl::StatusOr<LedgerHead> head =
@@ -101,6 +101,10 @@ void CoordinatorImpl::NoteLedgerHeads(DeviceRegistry::Entry& entry,
       }
       PauseForLedger(*context, *head);
     }
+  }
+  for (const auto& [id, head] : entry.ledger_heads) {
+    TaskContext& context = *tasks_.at(id);
+    Apply(context, context.run->LedgerIsKnown(now_, head));
   }
 }
 

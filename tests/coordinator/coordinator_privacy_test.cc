@@ -15,6 +15,8 @@
 namespace mledge {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -430,6 +432,7 @@ class GoneBackTest : public ::testing::Test {
   GoneBackTest() {
     for (PrivateFleet* fleet : {&fleet_, &ahead_}) {
       EXPECT_THAT(fleet->Submit(), IsOk());
+      if (fleet == &fleet_) first_ = fleet->Ledger().head();
       EXPECT_EQ(fleet->DoRound(), 2);
     }
     EXPECT_EQ(ahead_.DoRound(), 2);
@@ -462,6 +465,7 @@ class GoneBackTest : public ::testing::Test {
 
   PrivateFleet fleet_ = Make();
   PrivateFleet ahead_ = Make();
+  v1::LedgerHead first_;
   v1::SignedMessage newest_;
 };
 
@@ -524,12 +528,67 @@ TEST_F(GoneBackTest, AdoptionOfSomethingElseIsRefused) {
                                 HasSubstr("nothing to adopt")));
 }
 
+// A state directory that is an older copy looks like one that was in the middle
+// of a round when the process ended: two noisings of that round's sum would
+// tell what it was.
+class HeldSumTest : public GoneBackTest {
+ protected:
+  // A start with both updates of the second round, one of them from before it.
+  HeldSumTest() {
+    const auto first = fleet_.harness.CheckIn("0");
+    const auto second = fleet_.harness.CheckIn("1");
+    EXPECT_THAT(fleet_.Upload("0", first->assignment()), IsOk());
+    fleet_.harness.Crash();
+    EXPECT_THAT(fleet_.Upload("1", second->assignment()), IsOk());
+    blobs_ = fleet_.harness.memory.blobs();
+  }
+  void Show(const v1::SignedMessage& head) {
+    fleet_.harness.ledger_heads["2"] = head;
+    fleet_.harness.CheckIn("2");
+  }
+  void ExpectNothingIsNoised() {
+    fleet_.harness.Advance(absl::Hours(3));
+    EXPECT_EQ(fleet_.harness.Summary().version(), 1);
+    EXPECT_EQ(fleet_.Charges(), 1);
+    EXPECT_EQ(fleet_.harness.memory.blobs(), blobs_);
+  }
+
+  size_t blobs_ = 0;
+};
+
+TEST_F(HeldSumTest, WaitsForADeviceThatKnowsTheNewestHead) {
+  ExpectNothingIsNoised();
+  EXPECT_THAT(fleet_.harness.Summary().hindrance(),
+              AllOf(HasSubstr("round 2 was taken up at this start"),
+                    HasSubstr("no newer entry of the privacy ledger than 2")));
+  // One that was in no round for long knows nothing of this one.
+  Show(CoordinatorHarness::SignLedgerHead(first_).value());
+  ExpectNothingIsNoised();
+  EXPECT_FALSE(fleet_.Ledger().lost_head().sequence() > 0);
+
+  fleet_.harness.CheckIn("0");
+  EXPECT_EQ(fleet_.harness.Summary().version(), 2);
+  EXPECT_EQ(fleet_.harness.Summary().hindrance(), "");
+  EXPECT_THAT(fleet_.ChargedSteps(), ElementsAre(0, 1));
+}
+
+TEST_F(HeldSumTest, IsNeverNoisedWhereADeviceKnowsANewerHead) {
+  Show(newest_);
+  EXPECT_THAT(fleet_.harness.Summary().hindrance(),
+              HasSubstr("devices know entry 3 of its privacy ledger"));
+  fleet_.harness.CheckIn("0");
+  ExpectNothingIsNoised();
+  ASSERT_THAT(Adopt(), IsOk());
+  ExpectNothingIsNoised();
+}
+
 // What a device needs to see that the ledger only grew.
 TEST_F(GoneBackTest, AssignmentLeadsFromTheHeadThatTheDeviceShowed) {
   const v1::LedgerHead first = fleet_.Ledger().head();
   fleet_.harness.ledger_heads["0"] =
       CoordinatorHarness::SignLedgerHead(first).value();
   ASSERT_EQ(fleet_.DoRound(), 2);
+  fleet_.harness.ledger_heads.erase("1");
   const auto knows = fleet_.harness.CheckIn("0");
   const auto new_here = fleet_.harness.CheckIn("1");
   ASSERT_TRUE(knows->has_assignment());

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <set>
@@ -19,6 +20,8 @@
 
 namespace mledge {
 namespace {
+
+namespace fs = std::filesystem;
 
 using ::testing::AllOf;
 using ::testing::Contains;
@@ -251,8 +254,64 @@ INSTANTIATE_TEST_SUITE_P(Mechanisms, RoundTest,
                          ::testing::Values("central", "correlated"),
                          [](const auto& info) { return info.param; });
 
+// A copy of a state directory that was made between sum and noise, of which
+// another life has noised the sum since.
+TEST_F(NoisedSumTest, CopyWithACompleteSumIsNotNoised) {
+  const auto hindrance = [this] {
+    const auto task = fleet_.Admin()->GetTask(kKilledTask);
+    return task.ok() ? task->summary().hindrance() : "";
+  };
+  const auto hindered_by = [&hindrance](const std::string& why) {
+    return WaitUntil([&] { return hindrance().find(why) != std::string::npos; },
+                     absl::Seconds(60));
+  };
+  const auto stop_devices = [this] {
+    for (int i = 0; i < kDevices; ++i) {
+      fleet_.device(StrCat("device-", i))->Signal(SIGKILL);
+      fleet_.device(StrCat("device-", i))->Wait();
+    }
+  };
+  const auto start_devices = [this] {
+    for (int i = 0; i < kDevices; ++i) {
+      fleet_.StartDevice(StrCat("device-", i));
+    }
+  };
+  const std::string kWaits = "its sum is not noised before a device shows";
+  ASSERT_NO_FATAL_FAILURE(StartTask("central"));
+
+  // The newest state waits for a device, and then goes on.
+  kill_.KillAt({.before = kNoisedSumWritten});
+  const int64_t newest = AwaitDeath().newest_version();
+  const std::string copy = fleet_.PathOf("yesterday");
+  fs::copy(state_, copy, fs::copy_options::recursive);
+  stop_devices();
+  ASSERT_TRUE(Start());
+  EXPECT_TRUE(hindered_by(kWaits)) << hindrance();
+  EXPECT_EQ(Version(), newest);
+  start_devices();
+  ASSERT_TRUE(fleet_.WaitForVersion(kKilledTask, newest + 2));
+  stop_devices();
+  fleet_.coordinator()->Signal(SIGKILL);
+  EXPECT_EQ(fleet_.coordinator()->Wait(), 128 + SIGKILL);
+
+  // The copy waits too, and then rests for good.
+  fs::remove_all(state_);
+  fs::copy(copy, state_, fs::copy_options::recursive);
+  ASSERT_TRUE(Start());
+  EXPECT_TRUE(hindered_by(kWaits)) << hindrance();
+  start_devices();
+  EXPECT_TRUE(hindered_by("the task rests")) << hindrance();
+  EXPECT_EQ(Version(), newest);
+  fleet_.coordinator()->Signal(SIGTERM);
+  EXPECT_EQ(fleet_.coordinator()->Wait(), 0);
+  const Disk disk = Disk::LookAt(state_, fleet_.PathOf("copy"));
+  EXPECT_EQ(disk.newest_version(), newest);
+  EXPECT_THAT(disk.charges, SizeIs(newest));
+  EXPECT_THAT(disk.nameless, SizeIs(0));
+}
+
 // What a start does with a sum that is complete: it removes the noising that
-// was not published, and draws the next. Its devices are not needed.
+// was not published, and draws the next once a device is there.
 TEST_F(NoisedSumTest, DiesBeforeEachOperationOfAStart) {
   ASSERT_NO_FATAL_FAILURE(StartTask("central"));
   Onlooker onlooker(fleet_);

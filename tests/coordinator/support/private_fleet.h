@@ -51,6 +51,8 @@ class PrivateFleet {
 
   absl::StatusOr<v1::UploadResult> Upload(const std::string& device,
                                           const v1::Assignment& assignment) {
+    // What a device has seen it shows from then on.
+    harness.ledger_heads[device] = assignment.ledger().head();
     return harness.UploadFile(
         device, assignment.assignment_id(),
         MakePrivateTestUpdateFile(task, assignment.assignment_id()));
