@@ -44,6 +44,9 @@ constexpr absl::Duration kBeforeSubmission = absl::Seconds(10);
 
 // A round that fails so often in a row will not succeed later either.
 constexpr int64_t kFailedAttempts = 100;
+// What hinders a task for so long, without anything else happening, hinders it
+// for ever: nobody joins a simulated fleet, and each device comes back sooner.
+constexpr absl::Duration kHindered = absl::Hours(24);
 
 absl::Status CheckData(const ExampleStore& data, const ModelPackage& package,
                        std::string_view what) {
@@ -112,6 +115,8 @@ class SimulatorImpl final : public Simulator {
   // Until the task has ended, or has been stopped.
   absl::Status RunClock();
   absl::Status HandleEvents();
+  // FAILED_PRECONDITION: the task stands still, and will for ever.
+  absl::Status CheckHindrance();
   // Version `of`, or the newest, whose number goes to `version` if that is
   // wanted.
   absl::StatusOr<ParameterVector> Model(std::optional<VersionNumber> of,
@@ -140,6 +145,7 @@ class SimulatorImpl final : public Simulator {
   absl::Time wall_start_;
   absl::Duration busy_before_;
   absl::Time submitted_at_;
+  absl::Time hindered_at_;  // when CheckHindrance looks next
   bool ended_ = false;
 };
 
@@ -245,7 +251,24 @@ absl::Status SimulatorImpl::Submit() {
   return absl::OkStatus();
 }
 
+absl::Status SimulatorImpl::CheckHindrance() {
+  if (queue_.now() < hindered_at_) return absl::OkStatus();
+  hindered_at_ = queue_.now() + kHindered;
+  MLEDGE_ASSIGN_OR_RETURN(const v1::GetTaskResponse task,
+                          coordinator_->GetTask(task_));
+  const std::string& hindrance = task.summary().hindrance();
+  if (hindrance.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      StrCat("task ", task_.value(), " stands still after round ",
+             progress_.round, ": ", hindrance,
+             ". Nobody joins a simulated fleet of ", partition_->devices(),
+             " devices: let it have more of them (simulation.devices), "
+             "allow more privacy.participations or less privacy.separation, "
+             "or ask for fewer rounds (stop.rounds)"));
+}
+
 absl::Status SimulatorImpl::HandleEvents() {
+  if (!events_.empty()) hindered_at_ = queue_.now() + kHindered;
   while (!events_.empty()) {
     const v1::TaskEvent event = std::move(events_.front());
     events_.pop_front();
@@ -283,6 +306,7 @@ absl::Status SimulatorImpl::HandleEvents() {
 }
 
 absl::Status SimulatorImpl::RunClock() {
+  hindered_at_ = queue_.now() + kHindered;
   while (!ended_) {
     if (Stopped()) {
       result_.stopped = true;
@@ -297,6 +321,7 @@ absl::Status SimulatorImpl::RunClock() {
                  " of the fleet?"));
     }
     MLEDGE_RETURN_IF_ERROR(HandleEvents());
+    if (!ended_) MLEDGE_RETURN_IF_ERROR(CheckHindrance());
   }
   return absl::OkStatus();
 }

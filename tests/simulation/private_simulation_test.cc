@@ -12,6 +12,9 @@
 namespace mledge {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
 // Two rounds of which little but noise remains: a clip norm far below the
 // updates', and a hundred times as much noise.
 v1::Task MakeNoisyTask(const std::string& privacy = "mechanism: CENTRAL",
@@ -61,6 +64,33 @@ TEST(PrivateSimulationTest, DevicesTakePartInSessionsWithTheDeploymentsNoise) {
   EXPECT_EQ(result->state, v1::COMPLETED) << result->reason;
   ASSERT_EQ(result->rounds.size(), 2u);
   for (const auto& round : result->rounds) EXPECT_EQ(round.devices, 10);
+}
+
+// Four rounds of 5 of 20 devices, and nobody is left.
+TEST(PrivateSimulationTest, EndsWhenEveryParticipationIsUsedUp) {
+  v1::Task task = MakeNoisyTask();
+  task.mutable_stop()->set_rounds(6);
+  task.mutable_privacy()->set_participations(1);
+  EXPECT_THAT(
+      Simulate(MakeOptions(task)),
+      StatusIs(
+          absl::StatusCode::kFailedPrecondition,
+          AllOf(HasSubstr("task test stands still after round 4"),
+                HasSubstr("20 devices have had all their participations "
+                          "(privacy.participations: 1)"),
+                HasSubstr("simulation.devices"), HasSubstr("stop.rounds"))));
+}
+
+// The same where they wait for rounds that cannot come.
+TEST(PrivateSimulationTest, EndsWhenNobodyHasWaitedLongEnough) {
+  v1::Task task = MakeNoisyTask();
+  task.mutable_stop()->set_rounds(8);
+  task.mutable_privacy()->set_participations(2);
+  task.mutable_privacy()->set_separation(5);
+  EXPECT_THAT(Simulate(MakeOptions(task)),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("task test stands still after round 4"),
+                             HasSubstr("(privacy.separation)"))));
 }
 
 v1::Task MakePoissonTask() {
