@@ -1,5 +1,6 @@
 // Jobs of the driver: what a task's run asks to be worked out or stored, and
 // the blobs that come of it.
+#include <algorithm>
 #include <utility>
 
 #include "mledge/coordinator/internal/coordinator_impl.h"
@@ -180,9 +181,15 @@ void CoordinatorImpl::FinishJob(
       // With the record that names them; before a collection that follows.
       batch_.then.push_back([this] { EndBlobUse(); });
     }
+    // The file of the noise before goes at once.
+    const bool renews_noise = std::any_of(
+        effects.persist.versions.begin(), effects.persist.versions.end(),
+        [](const VersionRecord& version) {
+          return version.noise_state.has_value();
+        });
     Apply(context, std::move(effects));
     if (stored_blobs && status.ok() &&
-        ++blobs_since_collection_ >= kBlobsPerCollection) {
+        (++blobs_since_collection_ >= kBlobsPerCollection || renews_noise)) {
       batch_.then.push_back([this] { CollectGarbage(); });
     }
     Settle();

@@ -84,6 +84,16 @@ INSTANTIATE_TEST_SUITE_P(Mechanisms, KillTest,
                                       : "Correlated";
                          });
 
+// It would take the noise off versions that were released.
+TEST(OldNoiseTest, IsGoneWithTheNextVersion) {
+  PrivateFleet fleet = MakeFleet(v1::Privacy::CORRELATED);
+  ASSERT_THAT(fleet.Submit(), IsOk());
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_EQ(fleet.DoRound(), 2);
+    EXPECT_EQ(Nameless(fleet.harness.memory), 0u) << "round " << round;
+  }
+}
+
 class FullDiskWhilePublishingTest
     : public ::testing::TestWithParam<const char*> {};
 
