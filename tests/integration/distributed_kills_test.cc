@@ -2,12 +2,18 @@
 // aggregation, dies by kill -9 around charging, unmasking and publishing: a sum
 // is paid for on the disk before anybody is asked to unmask it, and stays paid
 // for whatever becomes of it.
+//
+// A session that fails is followed by a pause, so that a moment costs seconds:
+// those with a name are tried. MLEDGE_KILL_EACH=1 in the environment tries each
+// operation between a masked input and the next round's, too (two minutes a
+// part).
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -131,6 +137,12 @@ std::vector<KillSwitch::Moment> MomentsOfASession() {
       {kBlobKept, kSyncsLog, 2},
   };
   moments.insert(moments.end(), others.begin(), others.end());
+  if (std::getenv("MLEDGE_KILL_EACH") != nullptr) {
+    // A round has about fifty of them.
+    for (int64_t operation = 0; operation < 60; ++operation) {
+      moments.push_back({kInputRemoved, "*", operation});
+    }
+  }
   return moments;
 }
 
