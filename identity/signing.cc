@@ -12,8 +12,7 @@
 namespace mledge {
 namespace {
 
-constexpr std::string_view kSignedDomain{"mledge/v1/signed",
-                                         17};  // with its 0x00
+constexpr std::string_view kSignedDomain{"mledge/v1/signed\x00", 17};
 constexpr size_t kMaximumSignatureBytes = 256;
 
 // What is signed: see signature.proto.

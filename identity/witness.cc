@@ -12,8 +12,7 @@ namespace {
 
 namespace internal = identity_internal;
 
-constexpr std::string_view kWitnessDomain{"mledge/v1/witness",
-                                          18};  // with its 0x00
+constexpr std::string_view kWitnessDomain{"mledge/v1/witness\x00", 18};
 constexpr std::string_view kEmptyLog{"mledge/v1/version-log\x00", 22};
 constexpr std::string_view kLogEntry{"mledge/v1/version-log\x01", 22};
 

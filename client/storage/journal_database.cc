@@ -13,6 +13,7 @@
 #include "mledge/client/storage/journal_format.h"
 #include "mledge/core/bytes.h"
 #include "mledge/core/file.h"
+#include "mledge/core/logging.h"
 #include "mledge/core/secret_random.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/storage/schema_migrations.h"
@@ -108,6 +109,11 @@ absl::Status JournalDatabase::Seal(const DeviceId& device,
           "directory away and start again; if you know that this program has "
           "never run on this state, move the key away instead"));
     }
+    LOG(WARNING) << database_->path() << " is new, although the " << key_place_
+                 << " is in use: device '" << device.value()
+                 << "' forgets which sessions it joined and how much privacy "
+                    "it has spent. If its state was not given up knowingly, "
+                    "stop the program and restore the state directory";
   }
   std::string salt(StateCipher::kSaltSizeInBytes, '\0');
   SystemSecretRandom().Fill(

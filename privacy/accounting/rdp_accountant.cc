@@ -95,9 +95,8 @@ const std::vector<double>& DefaultRdpOrders() {
     for (int order = 11; order <= 64; ++order) all->push_back(order);
     // Eight to each doubling.
     for (int base = 64; base < 4096; base *= 2) {
-      for (int eighth = 1; eighth <= 8; ++eighth) {
-        all->push_back(base + base / 8 * eighth);
-      }
+      const int eighth = base / 8;
+      for (int i = 1; i <= 8; ++i) all->push_back(base + i * eighth);
     }
     return all;
   }();

@@ -303,7 +303,13 @@ TEST_F(EncryptedStateTest, KeyOfAnEmptyStateIsUsedAndNotReplaced) {
     if (confirmed) {
       ASSERT_THAT(key->Confirm(), IsOk());
     }
+    ::testing::internal::CaptureStderr();
     FillState();
+    const std::string log = ::testing::internal::GetCapturedStderr();
+    // Whoever lost the state without knowing is told what went with it.
+    EXPECT_EQ(log.find("how much privacy it has spent") != std::string::npos,
+              confirmed)
+        << log;
     EXPECT_TRUE(key->Load()->EqualsConstantTime(*made));
     GiveUp();
   }
