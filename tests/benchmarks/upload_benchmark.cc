@@ -33,6 +33,7 @@
 #include "mledge/coordinator/storage/sqlite_storage.h"
 #include "mledge/core/clock.h"
 #include "mledge/core/file.h"
+#include "mledge/tests/benchmarks/quartiles.h"
 #include "mledge/tests/support/temp_directory.h"
 #include "mledge/tests/support/test_pki.h"
 #include "mledge/v1/device_service.grpc.pb.h"
@@ -323,17 +324,6 @@ double Hash(const Bench& bench) {
   if (Sha256Of(std::string_view(bench.content)) != bench.digest) std::abort();
   return absl::ToDoubleSeconds(absl::Now() - start);
 }
-
-// The values below which a quarter, half and three quarters of them lie.
-struct Quartiles {
-  explicit Quartiles(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    first = values[values.size() / 4];
-    median = values[values.size() / 2];
-    third = values[values.size() * 3 / 4];
-  }
-  double first, median, third;
-};
 
 int Run(size_t megabytes, int repetitions) {
   Bench bench;
