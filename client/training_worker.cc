@@ -144,7 +144,7 @@ absl::Status TrainingWorker::Begin(const TrainingJob& job) {
   absl::StatusOr<std::optional<std::string>> snapshot =
       storage_->LoadSnapshot(job.assignment);
   if (snapshot.ok() && snapshot->has_value()) {
-    const absl::Status restored =
+    absl::Status restored =
         trainer_->Restore(job.plan, *job.parameters, examples_,
                           TrainerSnapshot{**std::move(snapshot)});
     if (restored.ok()) return restored;

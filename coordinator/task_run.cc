@@ -61,7 +61,7 @@ bool TaskRun::Hungry(absl::Time now) const {
   if (ended()) return false;
   if (round_ != nullptr) {
     if (round_->wanted() > 0 && candidates_.size() > 0 &&
-        now < round_->plan().deadline) {
+        now < round_->plan().deadline && !awaited_entry_.has_value()) {
       return true;
     }
   } else if (MayStartRound()) {
@@ -146,7 +146,10 @@ std::vector<CandidatePool::Candidate> TaskRun::DrawCohort() {
 }
 
 void TaskRun::FillRound(absl::Time now, Effects& effects) {
-  if (round_ == nullptr || now >= round_->plan().deadline) return;
+  if (round_ == nullptr || now >= round_->plan().deadline ||
+      awaited_entry_.has_value()) {
+    return;
+  }
   const int64_t wanted = round_->wanted();
   if (wanted == 0 || candidates_.size() == 0) return;
   // Each filling has a stream of its own.

@@ -172,6 +172,9 @@ class TaskRun {
   absl::Time NextTime() const;
   Effects Cancel(absl::Time now);
 
+  // Whether an open assignment is not shown again for now: a device would learn
+  // from it the very head that the round waits for, and prove nothing by it.
+  bool Withholds(const AssignmentId& id) const;
   // A device shows that the newest head it knows is one of this ledger's: a
   // round that was taken up with updates goes on, if the head is new enough.
   Effects LedgerIsKnown(absl::Time now, const LedgerHead& known);
@@ -261,7 +264,8 @@ class TaskRun {
   SecretRandom* const coins_;
   int64_t last_sequence_ = 0;
   // Until a device shows this entry's head or a later one of the ledger, the
-  // sum of the round under way is not noised (AwaitLedgerHead).
+  // sum of the round under way is not noised, and nobody is told that head
+  // (AwaitLedgerHead).
   std::optional<int64_t> awaited_entry_;
 
   std::unique_ptr<Round> round_;  // null between rounds

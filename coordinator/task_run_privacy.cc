@@ -54,6 +54,8 @@ std::string TaskRun::Hindrance() const {
       candidates_.size() >= plan_.minimum_waiting) {
     return "";
   }
+  // Somebody rests, and comes by himself.
+  if (candidates_.NextTime() != absl::InfiniteFuture()) return "";
   const int64_t early = candidates_.early();
   if (early == 0 && privacy_->used_up() == 0) return "";
   return StrCat("no round can start: ", candidates_.size(), " of ",
@@ -129,6 +131,10 @@ void TaskRun::AwaitLedgerHead() {
   for (const v1::LedgerEntry& entry : privacy_->ledger().entries()) {
     if (!entry.has_not_private()) awaited_entry_ = entry.sequence();
   }
+}
+
+bool TaskRun::Withholds(const AssignmentId& id) const {
+  return awaited_entry_.has_value() && round_->Find(id) != nullptr;
 }
 
 Effects TaskRun::LedgerIsKnown(absl::Time now, const LedgerHead& known) {

@@ -44,9 +44,15 @@ constexpr absl::Duration kBeforeSubmission = absl::Seconds(10);
 
 // A round that fails so often in a row will not succeed later either.
 constexpr int64_t kFailedAttempts = 100;
-// What hinders a task for so long, without anything else happening, hinders it
-// for ever: nobody joins a simulated fleet, and each device comes back sooner.
-constexpr absl::Duration kHindered = absl::Hours(24);
+// A task that is hindered for so long, without anything else happening, is
+// hindered for ever: nobody joins a simulated fleet, and each device comes back
+// sooner, those that vanished once their assignment has expired.
+absl::Duration LongestHindrance(const v1::Task& task) {
+  return absl::Hours(24) +
+         absl::Seconds(task.cohort().deadline().seconds() +
+                       task.cohort().minimum_interval().seconds() +
+                       task.evaluation().deadline().seconds());
+}
 
 absl::Status CheckData(const ExampleStore& data, const ModelPackage& package,
                        std::string_view what) {
@@ -253,7 +259,7 @@ absl::Status SimulatorImpl::Submit() {
 
 absl::Status SimulatorImpl::CheckHindrance() {
   if (queue_.now() < hindered_at_) return absl::OkStatus();
-  hindered_at_ = queue_.now() + kHindered;
+  hindered_at_ = queue_.now() + LongestHindrance(options_.task);
   MLEDGE_ASSIGN_OR_RETURN(const v1::GetTaskResponse task,
                           coordinator_->GetTask(task_));
   const std::string& hindrance = task.summary().hindrance();
@@ -268,7 +274,8 @@ absl::Status SimulatorImpl::CheckHindrance() {
 }
 
 absl::Status SimulatorImpl::HandleEvents() {
-  if (!events_.empty()) hindered_at_ = queue_.now() + kHindered;
+  if (!events_.empty())
+    hindered_at_ = queue_.now() + LongestHindrance(options_.task);
   while (!events_.empty()) {
     const v1::TaskEvent event = std::move(events_.front());
     events_.pop_front();
@@ -306,7 +313,7 @@ absl::Status SimulatorImpl::HandleEvents() {
 }
 
 absl::Status SimulatorImpl::RunClock() {
-  hindered_at_ = queue_.now() + kHindered;
+  hindered_at_ = queue_.now() + LongestHindrance(options_.task);
   while (!ended_) {
     if (Stopped()) {
       result_.stopped = true;

@@ -16,6 +16,7 @@ using DirectoryMessage = std::shared_ptr<const v1::SecaggServerMessage>;
 std::vector<MerkleLeaf> MerkleLeaves(
     const std::map<std::string, Leaf>& leaves) {
   std::vector<MerkleLeaf> result;
+  result.reserve(leaves.size());
   for (const auto& [id, leaf] : leaves) {
     result.push_back({MerkleLeafHash(leaf.bytes), id, leaf.base_version});
   }

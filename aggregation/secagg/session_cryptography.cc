@@ -169,8 +169,9 @@ std::string SessionCryptography::DrawnFrom(
 }
 
 const SessionCryptography& SessionCryptography::Default() {
-  static const SessionCryptography* const kDefault = new SessionCryptography();
-  return *kDefault;
+  static const SessionCryptography* const cryptography =
+      new SessionCryptography();
+  return *cryptography;
 }
 
 }  // namespace mledge::secagg

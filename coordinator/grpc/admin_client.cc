@@ -171,7 +171,7 @@ class GrpcAdminClient final : public AdminClient {
   }
 
   absl::Status Explain(const grpc::Status& status) const {
-    const absl::Status translated = FromGrpcStatus(status);
+    absl::Status translated = FromGrpcStatus(status);
     if (absl::IsUnavailable(translated)) {
       return absl::UnavailableError(StrCat(
           "cannot reach the coordinator at ", options_.coordinator, ": ",

@@ -85,7 +85,7 @@ grpc::ServerUnaryReactor* AdminServiceAdapter::GetTask(
       environment_, context, [this, request, response](const Finish& finish) {
         absl::StatusOr<v1::GetTaskResponse> task =
             environment_.coordinator->GetTask(TaskId(request->task_id()));
-        if (task.ok()) *response = *std::move(task);
+        if (task.ok()) *response = std::move(*task);
         finish(task.status());
       });
 }
@@ -148,7 +148,7 @@ grpc::ServerUnaryReactor* AdminServiceAdapter::GetPrivacyLedger(
                           absl::StatusOr<v1::GetPrivacyLedgerResponse> ledger =
                               environment_.coordinator->GetPrivacyLedger(
                                   TaskId(request->task_id()));
-                          if (ledger.ok()) *response = *std::move(ledger);
+                          if (ledger.ok()) *response = std::move(*ledger);
                           finish(ledger.status());
                         });
 }

@@ -25,7 +25,7 @@ Coordinator::Done<Response> Answer(DeviceCalls::Lease lease,
                                    Response* response) {
   return [lease = std::move(lease), reactor,
           response](absl::StatusOr<Response> result) {
-    if (result.ok()) *response = *std::move(result);
+    if (result.ok()) *response = std::move(*result);
     reactor->Finish(ToGrpcStatus(result.status()));
   };
 }

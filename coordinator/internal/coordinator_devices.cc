@@ -82,7 +82,7 @@ void CoordinatorImpl::CheckIn(absl::Time now, const Peer& peer,
                        "a later check-in took its place");
       }
       NoteLedgerHeads(entry, request);
-      Wait(entry, wait_until, std::move(done));
+      Wait(entry, wait_until, done);
       Settle();
     }
   }
@@ -102,6 +102,12 @@ void CoordinatorImpl::Wait(DeviceRegistry::Entry& entry, absl::Time wait_until,
         context.run->FindAssignment(entry.held->assignment);
     if (record != nullptr && record->state == AssignmentState::kIssued &&
         now_ < record->expires_at) {
+      if (context.run->Withholds(record->id)) {
+        AnswerComeBack(std::move(done),
+                       "its round waits for a device that knows the privacy "
+                       "ledger's head");
+        return;
+      }
       AnswerAssignment(context, *record, std::move(done));
       return;
     }

@@ -39,6 +39,13 @@ void CoordinatorImpl::Apply(TaskContext& context, Effects effects) {
     batch_.published.emplace_back(&context, version);
   }
   batch_.transaction.Append(std::move(effects.persist));
+  if (effects.task_ended && !context.versions.empty()) {
+    // No round follows that would need the noise, or remove it.
+    VersionRecord& newest = context.versions.rbegin()->second;
+    if (std::exchange(newest.noise_state, std::nullopt).has_value()) {
+      batch_.transaction.versions.push_back(newest);
+    }
+  }
   for (const AssignmentRecord& record : effects.issued) Issue(context, record);
   for (const AssignmentRecord& record : effects.ended) {
     DeviceRegistry::Entry& entry = devices_.FindOrAdd(record.device);

@@ -324,6 +324,7 @@ class CoordinatorImpl final : public Coordinator {
 
   int64_t blob_uses_ ABSL_GUARDED_BY(mutex_) = 0;
   bool collecting_ ABSL_GUARDED_BY(mutex_) = false;
+  bool collection_due_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t blobs_since_collection_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -109,7 +109,7 @@ void CoordinatorImpl::RunJob(TaskContext* context, const Job& job) {
           context->publisher->Publish(now, publish.round, sum);
       status = version.status();
       if (version.ok()) {
-        publication.version = *std::move(version);
+        publication.version = std::move(*version);
         publication.bytes_sent = context->bytes_sent->load();
       }
       if (version.ok() && context->private_task != nullptr) {
@@ -181,15 +181,12 @@ void CoordinatorImpl::FinishJob(
       // With the record that names them; before a collection that follows.
       batch_.then.push_back([this] { EndBlobUse(); });
     }
-    // The file of the noise before goes at once.
-    const bool renews_noise = std::any_of(
-        effects.persist.versions.begin(), effects.persist.versions.end(),
-        [](const VersionRecord& version) {
-          return version.noise_state.has_value();
-        });
+    // Exact sums and the noise before: their files go at once.
+    const bool leaves_secrets =
+        context.private_task != nullptr && !effects.persist.versions.empty();
     Apply(context, std::move(effects));
     if (stored_blobs && status.ok() &&
-        (++blobs_since_collection_ >= kBlobsPerCollection || renews_noise)) {
+        (++blobs_since_collection_ >= kBlobsPerCollection || leaves_secrets)) {
       batch_.then.push_back([this] { CollectGarbage(); });
     }
     Settle();
@@ -206,25 +203,37 @@ void CoordinatorImpl::BeginBlobUse() {
 }
 
 void CoordinatorImpl::EndBlobUse() {
-  MutexLock lock(&mutex_);
-  --blob_uses_;
+  {
+    MutexLock lock(&mutex_);
+    if (--blob_uses_ > 0 || !collection_due_) return;
+  }
+  CollectGarbage();
 }
 
 void CoordinatorImpl::CollectGarbage() {
   {
     MutexLock lock(&mutex_);
-    // Another publication or the next task's end will see to it.
+    collection_due_ = true;
+    // Whoever uses blobs, or collects them, sees to it when he has done.
     if (blob_uses_ > 0 || collecting_) return;
     collecting_ = true;
-    blobs_since_collection_ = 0;
   }
-  if (const absl::Status status = dependencies_.storage->CollectGarbage();
-      !status.ok()) {
-    LOG(WARNING) << "blobs that nobody needs stay: " << status;
+  bool again = true;
+  while (again) {
+    {
+      MutexLock lock(&mutex_);
+      collection_due_ = false;
+      blobs_since_collection_ = 0;
+    }
+    if (const absl::Status status = dependencies_.storage->CollectGarbage();
+        !status.ok()) {
+      LOG(WARNING) << "blobs that nobody needs stay: " << status;
+    }
+    MutexLock lock(&mutex_);
+    again = collection_due_;
+    collecting_ = again;
+    if (!again) idle_.SignalAll();
   }
-  MutexLock lock(&mutex_);
-  collecting_ = false;
-  idle_.SignalAll();
 }
 
 }  // namespace mledge

@@ -104,6 +104,11 @@ void CoordinatorImpl::NoteLedgerHeads(DeviceRegistry::Entry& entry,
   }
   for (const auto& [id, head] : entry.ledger_heads) {
     TaskContext& context = *tasks_.at(id);
+    // Only of devices that the task could have had in its rounds.
+    if (entry.role != Peer::Role::kDevice ||
+        entry.record.population != context.run->plan().population) {
+      continue;
+    }
     Apply(context, context.run->LedgerIsKnown(now_, head));
   }
 }

@@ -208,9 +208,10 @@ TEST(PrivateRoundTest, CorrelatedNoiseGoesOnAfterACrash) {
     fleet.harness.Crash();
     const StoredState state = fleet.harness.memory.Load().value();
     for (const VersionRecord& version : state.versions) {
-      // The newest version's only: older noise would only be a danger.
+      // The newest version's only, and as long as a round follows: older noise
+      // would only be a danger.
       EXPECT_EQ(version.noise_state.has_value(),
-                version.version.value() == round + 1)
+                version.version.value() == round + 1 && round < 2)
           << version.version;
     }
   }
@@ -357,6 +358,20 @@ TEST(ParticipationTest, DeviceThatIsUsedUpIsToldToComeBackLate) {
   // Another task may ask it.
   ASSERT_THAT(fleet.harness.Submit({.name = "other", .size = 1}), IsOk());
   EXPECT_TRUE(fleet.harness.CheckIn("0")->has_assignment());
+}
+
+// Who rests comes again without anybody's help.
+TEST(ParticipationTest, DevicesThatRestHinderNothing) {
+  PrivateFleet fleet(
+      {.size = 2, .rounds = 5, .minimum_interval_in_seconds = 3600},
+      {.participations = 2, .separation = 2}, 4);
+  ASSERT_THAT(fleet.Submit(), IsOk());
+  ASSERT_EQ(fleet.DoRound(), 4);  // two rounds
+  // Two rest, and for the other two it is too early.
+  EXPECT_EQ(fleet.DoRound(), 0);
+  EXPECT_THAT(fleet.harness.Summary().hindrance(), IsEmpty());
+  fleet.harness.Advance(absl::Minutes(61));
+  EXPECT_EQ(fleet.DoRound(), 4);
 }
 
 TEST(ParticipationTest, OperatorSeesWhyNoRoundStarts) {
@@ -580,6 +595,24 @@ TEST_F(HeldSumTest, IsNeverNoisedWhereADeviceKnowsANewerHead) {
   ExpectNothingIsNoised();
   ASSERT_THAT(Adopt(), IsOk());
   ExpectNothingIsNoised();
+}
+
+// Or the start would make the witness that it waits for.
+TEST_F(GoneBackTest, NobodyLearnsTheHeadWhileASumWaitsForIt) {
+  fleet_.harness.ledger_heads.erase("1");
+  const auto first = fleet_.harness.CheckIn("0");
+  ASSERT_TRUE(fleet_.harness.CheckIn("1")->has_assignment());  // lost
+  ASSERT_THAT(fleet_.Upload("0", first->assignment()), IsOk());
+  fleet_.harness.Crash();
+  for (const char* const device : {"1", "2"}) {
+    EXPECT_FALSE(fleet_.harness.CheckIn(device)->has_assignment()) << device;
+  }
+
+  EXPECT_FALSE(fleet_.harness.CheckIn("0")->has_assignment());
+  const auto again = fleet_.harness.CheckIn("1");
+  ASSERT_TRUE(again->has_assignment());
+  EXPECT_THAT(fleet_.Upload("1", again->assignment()), IsOk());
+  EXPECT_EQ(fleet_.harness.Summary().version(), 2);
 }
 
 // What a device needs to see that the ledger only grew.
