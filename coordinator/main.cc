@@ -163,7 +163,7 @@ absl::Status Serve(const v1::CoordinatorConfig& config,
 
   int signal_number = 0;
   sigwait(&stop_signals, &signal_number);
-  const absl::Status taken_over = take_over.Stop();
+  absl::Status taken_over = take_over.Stop();
   // The same signal once more ends the process at once.
   pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);
   if (taken_over.ok()) {

@@ -110,7 +110,7 @@ absl::Status FileSpoolWriter::Append(std::span<const uint8_t> bytes) {
                static_cast<off_t>(offset_ + done));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) {
-      const absl::Status status = ErrnoToStatus(errno, "write", path_);
+      absl::Status status = ErrnoToStatus(errno, "write", path_);
       // What lies in the file and what was hashed must stay the same.
       if (ftruncate(fd_, static_cast<off_t>(offset_)) != 0) {
         return ErrnoToStatus(errno, "truncate", path_);
