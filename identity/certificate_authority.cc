@@ -173,23 +173,23 @@ absl::StatusOr<Certificate> Build(const PublicKey& key,
 }  // namespace
 
 absl::Duration DefaultValidity(Role role) {
-  const absl::Duration kDay = absl::Hours(24);
+  const absl::Duration day = absl::Hours(24);
   switch (role) {
     case Role::kRoot:
-      return 3650 * kDay;
+      return 3650 * day;
     case Role::kRegistrar:
-      return 1825 * kDay;
+      return 1825 * day;
     case Role::kModelSigner:
-      return 730 * kDay;
+      return 730 * day;
     case Role::kCoordinator:
     case Role::kOperator:
     case Role::kEvaluator:
-      return 365 * kDay;
+      return 365 * day;
     case Role::kRegistrarServer:
     case Role::kDevice:
-      return 90 * kDay;
+      return 90 * day;
   }
-  return 90 * kDay;
+  return 90 * day;
 }
 
 CertificateAuthority::CertificateAuthority(Certificate certificate,

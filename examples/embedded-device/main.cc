@@ -12,7 +12,7 @@
 #include "mledge/client/torch/torch_trainer.h"
 #include "mledge/identity/tls_identity.h"
 
-using namespace mledge;
+using namespace mledge;  // NOLINT: an example
 
 absl::StatusOr<std::unique_ptr<MemoryStore>> Measurements() {
   MemoryStore::Contents contents{.input = {.shape = {2}}, .classes = 2};
@@ -49,7 +49,7 @@ absl::Status Run(char** argv, const sigset_t& stop_signals) {
     sigwait(&stop_signals, &signal);
     (*agent)->Stop();
   });
-  const absl::Status status = (*agent)->Run();
+  absl::Status status = (*agent)->Run();
   stopper.join();
   return status;
 }

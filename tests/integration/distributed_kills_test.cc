@@ -30,8 +30,8 @@ using ::testing::SizeIs;
 constexpr int kCohort = 4;
 constexpr int kFewest = 3;
 // A session that dies with the coordinator costs its devices that step, so
-// there are twice as many as a round takes.
-constexpr int kDevices = 2 * kCohort;
+// there are three times as many as a round takes.
+constexpr int kDevices = 3 * kCohort;
 // To give up if there are more.
 constexpr int kRounds = 600;
 

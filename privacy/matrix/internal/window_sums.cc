@@ -2,10 +2,13 @@
 
 #include <cstddef>
 
+#include "mledge/core/logging.h"
+
 namespace mledge::matrix_internal {
 
 std::vector<double> WindowSums(std::span<const double> values, int64_t stride,
                                int64_t window) {
+  CHECK(stride >= 1 && window >= 1);
   const size_t size = values.size();
   const auto step = static_cast<size_t>(stride);
   const auto block = static_cast<size_t>(window);
