@@ -49,9 +49,14 @@ class PrivateFleetTest : public ::testing::Test {
     EXPECT_THAT(task, IsOk());
     return task.ok() ? task->summary() : v1::TaskSummary();
   }
-  bool WaitForHindrance() {
-    return WaitUntil([&] { return !Summary().hindrance().empty(); },
-                     absl::Seconds(30));
+  // Before, a sum that the copy held may wait for its witness.
+  bool WaitUntilItRests() {
+    return WaitUntil(
+        [&] {
+          return Summary().hindrance().find("the task rests") !=
+                 std::string::npos;
+        },
+        absl::Seconds(30));
   }
 
   // For whoever has to find out why nothing happens.
@@ -150,7 +155,7 @@ class OlderCopyTest : public PrivateFleetTest {
   }
   // The coordinator runs on an older copy, which devices notice.
   void ExpectItRests() {
-    ASSERT_TRUE(WaitForHindrance());
+    ASSERT_TRUE(WaitUntilItRests());
     EXPECT_THAT(
         Show(),
         AllOf(HasSubstr("Attention: the task rests: devices know entry"),
