@@ -27,8 +27,6 @@
 namespace mledge {
 namespace {
 
-constexpr int64_t kMaximumPemBytes = 256 << 10;
-
 absl::Duration Days(int64_t days) { return absl::Hours(24) * days; }
 
 std::string Date(absl::Time time) {

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "mledge/core/bytes.h"
 #include "mledge/core/logging.h"
 #include "mledge/core/strings.h"
 
@@ -72,8 +73,7 @@ Sha256& Sha256::Update(std::span<const uint8_t> bytes) {
 }
 
 Sha256& Sha256::Update(std::string_view bytes) {
-  return Update(std::span<const uint8_t>(
-      reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()));
+  return Update(AsBytes(bytes));
 }
 
 Sha256& Sha256::UpdateField(std::string_view bytes) {

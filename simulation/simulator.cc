@@ -151,7 +151,8 @@ class SimulatorImpl final : public Simulator {
   absl::Time wall_start_;
   absl::Duration busy_before_;
   absl::Time submitted_at_;
-  absl::Time hindered_at_;  // when CheckHindrance looks next
+  // Since when nothing has happened to the task, or CheckHindrance has looked.
+  absl::Time quiet_since_ = VirtualStart();
   bool ended_ = false;
 };
 
@@ -258,8 +259,10 @@ absl::Status SimulatorImpl::Submit() {
 }
 
 absl::Status SimulatorImpl::CheckHindrance() {
-  if (queue_.now() < hindered_at_) return absl::OkStatus();
-  hindered_at_ = queue_.now() + LongestHindrance(options_.task);
+  if (queue_.now() < quiet_since_ + LongestHindrance(options_.task)) {
+    return absl::OkStatus();
+  }
+  quiet_since_ = queue_.now();
   MLEDGE_ASSIGN_OR_RETURN(const v1::GetTaskResponse task,
                           coordinator_->GetTask(task_));
   const std::string& hindrance = task.summary().hindrance();
@@ -274,8 +277,7 @@ absl::Status SimulatorImpl::CheckHindrance() {
 }
 
 absl::Status SimulatorImpl::HandleEvents() {
-  if (!events_.empty())
-    hindered_at_ = queue_.now() + LongestHindrance(options_.task);
+  if (!events_.empty()) quiet_since_ = queue_.now();
   while (!events_.empty()) {
     const v1::TaskEvent event = std::move(events_.front());
     events_.pop_front();
@@ -313,7 +315,6 @@ absl::Status SimulatorImpl::HandleEvents() {
 }
 
 absl::Status SimulatorImpl::RunClock() {
-  hindered_at_ = queue_.now() + LongestHindrance(options_.task);
   while (!ended_) {
     if (Stopped()) {
       result_.stopped = true;

@@ -1,6 +1,7 @@
 #include "mledge/aggregation/secagg/modular.h"
 
 #include "mledge/aggregation/secagg/internal/lane_kernel.h"
+#include "mledge/core/bytes.h"
 #include "mledge/core/status_macros.h"
 #include "mledge/core/strings.h"
 
@@ -138,9 +139,7 @@ absl::Status ModularVector::UnpackAndAdd(int64_t begin, int64_t end,
 }
 
 absl::Status ModularVector::UnpackAndAdd(std::string_view packed) {
-  return UnpackAndAdd(
-      0, size_,
-      {reinterpret_cast<const uint8_t*>(packed.data()), packed.size()});
+  return UnpackAndAdd(0, size_, AsBytes(packed));
 }
 
 }  // namespace mledge::secagg

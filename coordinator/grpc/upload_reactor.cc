@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "mledge/coordinator/storage_trouble.h"
+#include "mledge/core/bytes.h"
 #include "mledge/core/strings.h"
 #include "mledge/identity/grpc/status.h"
 
@@ -215,8 +216,7 @@ void UploadReactor::WriteChunks() {
       }
     }
     if (writer == nullptr) return Do(next);
-    const absl::Status status = writer->Append(
-        {reinterpret_cast<const uint8_t*>(chunk.data()), chunk.size()});
+    const absl::Status status = writer->Append(AsBytes(chunk));
     MutexLock lock(&mutex_);
     written_ += chunk.size();
     if (!status.ok()) {

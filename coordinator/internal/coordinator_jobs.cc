@@ -1,6 +1,5 @@
 // Jobs of the driver: what a task's run asks to be worked out or stored, and
 // the blobs that come of it.
-#include <algorithm>
 #include <utility>
 
 #include "mledge/coordinator/internal/coordinator_impl.h"
@@ -218,21 +217,20 @@ void CoordinatorImpl::CollectGarbage() {
     if (blob_uses_ > 0 || collecting_) return;
     collecting_ = true;
   }
-  bool again = true;
-  while (again) {
+  while (true) {
     {
       MutexLock lock(&mutex_);
-      collection_due_ = false;
+      if (!std::exchange(collection_due_, false)) {
+        collecting_ = false;
+        idle_.SignalAll();
+        return;
+      }
       blobs_since_collection_ = 0;
     }
     if (const absl::Status status = dependencies_.storage->CollectGarbage();
         !status.ok()) {
       LOG(WARNING) << "blobs that nobody needs stay: " << status;
     }
-    MutexLock lock(&mutex_);
-    again = collection_due_;
-    collecting_ = again;
-    if (!again) idle_.SignalAll();
   }
 }
 
